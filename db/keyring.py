@@ -1,0 +1,113 @@
+"""Keys, and what is sealed with them.
+
+A person's fields lie in one sealed JSON blob under a data key of that person, and the data key lies
+wrapped under the keyring: throwing the wrapped key away shreds the person in every row and backup
+that came after. Equality search goes through a blind index, a keyed hash that tells nothing alone.
+The blind index key is never rotated: it would orphan every index.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+NONCE = 12
+
+
+class UnknownKey(Exception):
+    """The keyring has no key of this id: an old key was removed too early."""
+
+
+class Shredded(Exception):
+    """The person's data key is gone, and with it what was sealed under it."""
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """`current` seals and signs; every key in `keys` still opens. `index` makes blind indexes."""
+
+    current: str
+    keys: dict[str, bytes]
+    index: bytes
+
+    @classmethod
+    def load(cls, path: Path) -> "Keyring":
+        """Read a keyring file. Raises OSError or ValueError with the path in its text."""
+        try:
+            raw = json.loads(path.read_text())
+            return cls(
+                current=raw["current"],
+                keys={name: b64decode(key) for name, key in raw["keys"].items()},
+                index=b64decode(raw["index"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path}: not a keyring file ({type(error).__name__})") from None
+
+    def derived(self, purpose: str, key_id: str | None = None) -> bytes:
+        """32 bytes for one purpose, so that no key serves two."""
+        master = self.keys.get(key_id or self.current)
+        if master is None:
+            raise UnknownKey(key_id)
+        return HKDF(SHA256(), length=32, salt=None, info=purpose.encode()).derive(master)
+
+    def blind(self, kind: str, value: str) -> bytes:
+        """An index for equality search: 32 bytes, the same for the same kind and value."""
+        return hmac.new(self.index, f"{kind}\0{value}".encode(), hashlib.sha256).digest()
+
+    def new_data_key(self) -> "DataKey":
+        return DataKey(secrets.token_bytes(32))
+
+    def wrap(self, key: "DataKey") -> bytes:
+        """The data key sealed under the current key: `key id NUL nonce ciphertext`."""
+        wrapped = _encrypt(self.derived("wrap"), key.key)
+        return self.current.encode() + b"\0" + wrapped
+
+    def unwrap(self, wrapped: bytes | None) -> "DataKey":
+        if wrapped is None:
+            raise Shredded
+        key_id, _, sealed = bytes(wrapped).partition(b"\0")
+        return DataKey(_decrypt(self.derived("wrap", key_id.decode()), sealed))
+
+
+@dataclass(frozen=True)
+class DataKey:
+    """One person's key."""
+
+    key: bytes
+
+    def seal(self, fields: dict[str, Any]) -> bytes:
+        return _encrypt(self.key, json.dumps(fields, ensure_ascii=False).encode())
+
+    def open(self, sealed: bytes) -> dict[str, Any]:
+        opened: dict[str, Any] = json.loads(_decrypt(self.key, bytes(sealed)))
+        return opened
+
+
+def create_keyring(path: Path) -> None:
+    """Write a new keyring for its owner's eyes only. An existing one is never touched."""
+    ring = {
+        "current": "k1",
+        "keys": {"k1": b64encode(secrets.token_bytes(32)).decode()},
+        "index": b64encode(secrets.token_bytes(32)).decode(),
+    }
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(file, "w") as out:
+        json.dump(ring, out, indent=2)
+
+
+def _encrypt(key: bytes, plain: bytes) -> bytes:
+    nonce = secrets.token_bytes(NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, plain, None)
+
+
+def _decrypt(key: bytes, sealed: bytes) -> bytes:
+    return AESGCM(key).decrypt(sealed[:NONCE], sealed[NONCE:], None)

@@ -1,0 +1,166 @@
+"""What a hospital decides about itself: `config/hospital.yaml` as plain values.
+
+The loader in `runtime/config.py` fills these and reports what does not fit, with file and line.
+Durations are ISO 8601 (`PT15M`) in the file, `timedelta` here; money is yuan.
+"""
+
+from dataclasses import dataclass, field
+from datetime import time, timedelta
+from decimal import Decimal
+from enum import StrEnum
+
+
+class DoctorLevel(StrEnum):
+    RESIDENT = "resident"  # 住院医师
+    ATTENDING = "attending"  # 主治医师
+    CHIEF = "chief"  # 主任医师
+
+
+class Feature(StrEnum):
+    ONLINE_CONSULTATION = "online_consultation"
+    APPOINTMENT = "appointment"
+    PRESCRIPTION = "prescription"
+    HEALTH_RECORD = "health_record"
+    REMOTE_CONSULTATION = "remote_consultation"
+
+
+class Compliance(StrEnum):
+    """A profile of rules that only ever tightens what the hospital chose."""
+
+    NONE = "none"
+    CN_2022 = "cn-2022"
+
+
+@dataclass(frozen=True)
+class Hospital:
+    id: int
+    name: str
+    address: str
+    phone: str
+    description: str
+    features: frozenset[Feature]
+    time_zone: str = "Asia/Shanghai"
+
+
+@dataclass(frozen=True)
+class Department:
+    id: int
+    name: str
+    parent_id: int | None = None
+
+
+@dataclass(frozen=True)
+class LevelPrice:
+    level: DoctorLevel
+    name: str
+    price: Decimal
+
+
+@dataclass(frozen=True)
+class ConsultationPrices:
+    """Yuan by doctor level. A level that is not listed is not offered, never free."""
+
+    text: tuple[LevelPrice, ...] = ()
+    video: tuple[LevelPrice, ...] = ()
+    phone: tuple[LevelPrice, ...] = ()
+    emergency: Decimal | None = None
+
+
+@dataclass(frozen=True)
+class ControlDrugs:
+    max_days: int = 7
+    require_special_audit: bool = True
+
+
+@dataclass(frozen=True)
+class PrescriptionRules:
+    max_days: int = 30
+    max_drugs: int = 20
+    require_audit: bool = True
+    audit_type: str = "pharmacist"
+    control_drugs: ControlDrugs = ControlDrugs()
+
+
+@dataclass(frozen=True)
+class QuietHours:
+    """No reminder goes out between these local times (the span crosses midnight)."""
+
+    start: time = time(22)
+    end: time = time(8)
+
+
+@dataclass(frozen=True)
+class AppointmentPolicy:
+    """The clinic's promises and limits. What a patient was promised is pinned as `Terms`."""
+
+    payment_window: timedelta = timedelta(minutes=15)
+    reminders: tuple[timedelta, ...] = (timedelta(hours=24), timedelta(hours=2))
+    quiet_hours: QuietHours = QuietHours()
+    check_in_opens: timedelta = timedelta(minutes=30)  # before the slot
+    no_show_after: timedelta = timedelta(minutes=30)  # after the slot's start
+    cancel_days_before: int = 1  # free until this many days before, at `cancel_until`
+    cancel_until: time = time(23, 59)
+    late_refund_share: Decimal = Decimal(0)  # 0: a late cancellation is refused
+    horizon_days: int = 14
+    horizon_opens: time = time(7)  # when the last day of the horizon opens
+    open_per_day: int = 2  # open appointments of a person per hospital and day
+    suspend_after_no_shows: int = 3
+    no_show_period: timedelta = timedelta(days=90)
+    suspension: timedelta = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class PaymentPolicy:
+    channel: str = "sandbox"
+    settle_grace: timedelta = timedelta(
+        minutes=2
+    )  # a payment asks the gateway by itself after this
+    refund_retry_for: timedelta = timedelta(hours=24)  # then a person is told
+    refund_poll: timedelta = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class MessagePolicy:
+    """`order` is the way a message tries to reach a patient; in-app is always written."""
+
+    order: tuple[str, ...] = ("sms", "email")
+    sms: str = "console"  # console | twilio
+    email: str = "console"  # console | smtp
+    receipt_timeout: timedelta = timedelta(minutes=2)
+    default_language: str = "zh"
+
+
+@dataclass(frozen=True)
+class AccountPolicy:
+    code_valid: timedelta = timedelta(minutes=5)
+    code_resend: timedelta = timedelta(seconds=60)
+    code_tries: int = 5
+    codes_per_phone_per_day: int = 10
+    codes_per_address_per_hour: int = 60
+    failed_logins: int = 10
+    failed_logins_window: timedelta = timedelta(minutes=15)
+    access_token: timedelta = timedelta(minutes=15)
+    refresh_token: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class Policies:
+    appointment: AppointmentPolicy = AppointmentPolicy()
+    payment: PaymentPolicy = PaymentPolicy()
+    messages: MessagePolicy = MessagePolicy()
+    accounts: AccountPolicy = AccountPolicy()
+
+
+@dataclass(frozen=True)
+class HospitalConfig:
+    hospital: Hospital
+    departments: tuple[Department, ...]
+    consultation_prices: ConsultationPrices
+    registration_fees: tuple[LevelPrice, ...]
+    prescription_rules: PrescriptionRules = PrescriptionRules()
+    policies: Policies = field(default_factory=Policies)
+    compliance: Compliance = Compliance.NONE
+
+    def registration_fee(self, level: DoctorLevel) -> Decimal | None:
+        """Yuan, or None when this level takes no appointments."""
+        return next((fee.price for fee in self.registration_fees if fee.level is level), None)
