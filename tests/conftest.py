@@ -1,8 +1,38 @@
 """What every test shares. Rooms add their own fixtures in their own conftest."""
 
+from collections.abc import AsyncIterator, Iterator
+
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.base import engine_for
+from db.keyring import Keyring
+from tests.support.database import TestServer, running_postgres
 
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[TestServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database_url(postgres: TestServer) -> str:
+    return postgres.fresh_database()
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = engine_for(database_url, pool_size=20)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def keyring() -> Keyring:
+    return Keyring(current="k1", keys={"k1": b"1" * 32}, index=b"i" * 32)

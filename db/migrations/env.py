@@ -1,0 +1,20 @@
+"""Alembic's entry: `./hospital migrate` passes a connection in."""
+
+from alembic import context
+
+import db.account
+import db.appointment
+import db.catalogue
+import db.journal
+import db.message
+import db.outbox
+import db.payment  # noqa: F401  (imported so that every table is known)
+from db.base import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+    compare_server_default=False,
+)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,29 @@
+-- What the law or the books want kept is only ever added to.
+create function refuse_change() returns trigger language plpgsql as $$
+begin
+    raise exception '% is append-only', tg_table_name using errcode = 'restrict_violation';
+end $$;
+
+create trigger append_only before update or delete on ledger_transfer
+    for each row execute function refuse_change();
+create trigger append_only before update or delete on ledger_entry
+    for each row execute function refuse_change();
+create trigger append_only before update or delete on timeline
+    for each row execute function refuse_change();
+create trigger append_only before update or delete on audit
+    for each row execute function refuse_change();
+create trigger append_only before update or delete on access_log
+    for each row execute function refuse_change();
+
+-- Double entry: at commit the sides of a transfer add up to nothing.
+create function refuse_imbalance() returns trigger language plpgsql as $$
+begin
+    if (select sum(amount) from ledger_entry where transfer_id = new.transfer_id) <> 0 then
+        raise exception 'ledger transfer % does not balance', new.transfer_id
+            using errcode = 'check_violation';
+    end if;
+    return null;
+end $$;
+
+create constraint trigger balanced after insert on ledger_entry
+    deferrable initially deferred for each row execute function refuse_imbalance();
