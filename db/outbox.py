@@ -8,6 +8,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
 
+CHANNEL = "outbox"  # LISTEN/NOTIFY: something is waiting here
+
 
 class OutboxRow(Numbered, Base):
     """A promise to Temporal. Those of one stream (an order) are kept in sequence."""

@@ -1,0 +1,80 @@
+"""What the routes are given: made once in `api/serve.py`, passed on, never global."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client
+
+from activities.gateways.payment import PaymentGateway
+from activities.gateways.sms import SmsGateway
+from api.doorbell import Doorbell
+from api.problems import Problem
+from api.revocations import Revocations
+from api.tokens import AccessTokens
+from db.keyring import Keyring
+from domain.access import Action, Caller, may
+from domain.hospital import HospitalConfig
+from runtime.metrics import Metrics
+from runtime.settings import Settings
+
+
+@dataclass(frozen=True)
+class Context:
+    settings: Settings
+    config: HospitalConfig
+    engine: AsyncEngine
+    keyring: Keyring
+    temporal: Client
+    payments: dict[str, PaymentGateway]  # by channel
+    sms: SmsGateway
+    tokens: AccessTokens
+    revocations: Revocations
+    doorbell: Doorbell
+    metrics: Metrics
+
+    @property
+    def hospital_id(self) -> int:
+        return self.config.hospital.id
+
+
+def get_context(request: Request) -> Context:
+    context: Context = request.app.state.context
+    return context
+
+
+InContext = Annotated[Context, Depends(get_context)]
+
+
+async def get_caller(
+    context: InContext, authorization: Annotated[str | None, Header()] = None
+) -> Caller:
+    """Who is asking. 401 without a valid access token or after its login was ended."""
+    scheme, _, token = (authorization or "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise Problem("not_authenticated")
+    caller = context.tokens.read(token)
+    if context.revocations.ended(caller.session_id):
+        raise Problem("session_revoked")
+    return caller
+
+
+CurrentCaller = Annotated[Caller, Depends(get_caller)]
+
+
+async def get_transaction(context: InContext) -> AsyncIterator[AsyncConnection]:
+    """One transaction for the whole route: committed when it returns, rolled back when it raises."""
+    async with context.engine.begin() as connection:
+        yield connection
+
+
+# `scope="function"`: committed before the answer goes out, so that the next request sees it.
+Transaction = Annotated[AsyncConnection, Depends(get_transaction, scope="function")]
+
+
+def require(caller: Caller, action: Action) -> None:
+    """403 unless the caller's role may do this."""
+    if not may(caller, action):
+        raise Problem("forbidden")

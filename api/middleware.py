@@ -1,0 +1,78 @@
+"""Around every request: a size limit, a request id, a duration, and the last word on faults."""
+
+import time
+import uuid
+
+import structlog
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import Problem, answer
+from runtime.metrics import Metrics
+
+MAX_BODY = 1024 * 1024  # bytes; routes that take files set their own
+
+
+class BodyLimit:
+    """413 before a large body is read whole, whatever its Content-Length claims."""
+
+    def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"0")
+        if length.isdigit() and int(length) > self.limit:
+            await answer(Request(scope), Problem("too_large"))(scope, receive, send)
+            return
+        read = 0
+
+        async def limited() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self.limit:
+                raise Problem("too_large")
+            return message
+
+        await self.app(scope, limited, send)
+
+
+class Observed:
+    """Names the request, measures it, and binds both to the logs."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request_id = uuid.uuid4().hex
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        begun = time.perf_counter()
+        status = 500
+
+        async def observed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, observed)
+        finally:
+            route = scope.get("route")
+            self.metrics.http_request(
+                route=getattr(route, "path", "unmatched"),
+                method=scope["method"],
+                status=status,
+                seconds=time.perf_counter() - begun,
+            )
+            structlog.contextvars.unbind_contextvars("request_id")

@@ -1,0 +1,150 @@
+"""Refusals as RFC 9457 problem documents. `code` is the stable word; `detail` is for people.
+
+A route raises `Problem("slot_full")`; status and texts stand in the table below, once.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+
+MEDIA_TYPE = "application/problem+json"
+
+
+@dataclass(frozen=True)
+class Kind:
+    status: int
+    zh: str
+    en: str
+
+
+KINDS: dict[str, Kind] = {
+    # Who is asking
+    "not_authenticated": Kind(401, "请先登录。", "Log in first."),
+    "token_expired": Kind(401, "登录已过期,请刷新。", "The access token has expired; refresh it."),
+    "session_revoked": Kind(401, "登录已失效,请重新登录。", "This login has ended; log in again."),
+    "bad_credentials": Kind(
+        401, "手机号、密码或验证码不正确。", "Phone, password or code is wrong."
+    ),
+    "token_reused": Kind(
+        401,
+        "刷新令牌被重复使用,登录已终止。",
+        "This refresh token was used before; the login has been ended.",
+    ),
+    "bad_signature": Kind(401, "签名无效。", "The signature does not verify."),
+    "forbidden": Kind(403, "无权执行此操作。", "Your role may not do this."),
+    "not_found": Kind(404, "未找到。", "There is nothing here for you."),
+    "method_not_allowed": Kind(405, "不支持的方法。", "This path does not take that method."),
+    # What was sent
+    "invalid": Kind(422, "提交的内容有误。", "Some fields are wrong; see errors."),
+    "malformed": Kind(400, "请求无法解析。", "The request cannot be read."),
+    "too_large": Kind(413, "请求内容过大。", "The body is larger than allowed."),
+    "idempotency_mismatch": Kind(
+        422,
+        "该 Idempotency-Key 已用于另一请求。",
+        "This Idempotency-Key was used with another body.",
+    ),
+    "too_many_requests": Kind(429, "操作过于频繁,请稍后再试。", "Too often; try again later."),
+    # Accounts
+    "already_registered": Kind(409, "该手机号已注册。", "This phone number is registered."),
+    "code_invalid": Kind(422, "验证码无效或已过期。", "The code is wrong, used or expired."),
+    "patient_exists": Kind(409, "该就诊人已添加。", "You have added this person already."),
+    "message_not_sent": Kind(503, "短信暂时无法发送。", "The message could not be sent now."),
+    # Booking
+    "slot_full": Kind(409, "该时段号源已满。", "Every source of this slot is taken."),
+    "slot_begun": Kind(409, "该时段已开始。", "This slot has begun."),
+    "schedule_unavailable": Kind(409, "该排班不可预约。", "This session is not open for booking."),
+    "not_open_yet": Kind(409, "该日期尚未开放预约。", "This date is not open for booking yet."),
+    "not_offered": Kind(409, "该服务未开放。", "This is not offered."),
+    "already_booked": Kind(
+        409,
+        "该就诊人当日已预约该医生。",
+        "This person has an open appointment with this doctor that day.",
+    ),
+    "daily_limit": Kind(
+        409,
+        "该就诊人当日预约已达上限。",
+        "This person has as many appointments that day as allowed.",
+    ),
+    "suspended": Kind(
+        409,
+        "该就诊人因多次未到诊被暂停预约。",
+        "This person missed too many appointments and may not book for now.",
+    ),
+    "booking_refused": Kind(409, "暂时无法为该就诊人预约。", "This person cannot be booked here."),
+    # Orders
+    "not_allowed": Kind(409, "当前状态不允许此操作。", "The present state does not allow this."),
+    "check_in_not_open": Kind(409, "尚未开放签到。", "Check-in is not open yet."),
+    "late_cancel": Kind(409, "已超过取消时限。", "It is too late to cancel."),
+    "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
+    "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
+    # Schedules
+    "below_used": Kind(
+        409, "号源数不能少于已用号源。", "Fewer sources than are already held by orders."
+    ),
+    # Faults
+    "try_again": Kind(
+        503,
+        "结果未知,请用相同的 Idempotency-Key 重试。",
+        "The outcome is unknown; repeat with the same Idempotency-Key.",
+    ),
+    "unavailable": Kind(503, "服务暂时不可用。", "The service is unavailable for the moment."),
+    "internal": Kind(500, "系统错误。", "Something went wrong on our side."),
+}
+
+
+@dataclass(frozen=True)
+class FieldError:
+    field: str  # as the client wrote it: patientInfo.idCard
+    message: str
+
+
+class Problem(Exception):
+    """A refusal on its way to the client. `extra` goes into the document as it is."""
+
+    def __init__(
+        self,
+        code: str,
+        *,
+        errors: list[FieldError] | None = None,
+        retry_after: int | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.errors = errors
+        self.retry_after = retry_after
+        self.extra = extra
+
+    @classmethod
+    def of_field(cls, field: str, message: str, code: str = "invalid") -> "Problem":
+        return cls(code, errors=[FieldError(field, message)])
+
+
+def answer(request: Request, problem: Problem) -> JSONResponse:
+    kind = KINDS[problem.code]
+    document: dict[str, Any] = {
+        "type": f"urn:hospital:problem:{problem.code}",
+        "title": problem.code.replace("_", " "),
+        "status": kind.status,
+        "detail": kind.en if prefers_english(request) else kind.zh,
+        "code": problem.code,
+        **problem.extra,
+    }
+    if problem.errors is not None:
+        document["errors"] = [
+            {"field": error.field, "message": error.message} for error in problem.errors
+        ]
+    retry_after = problem.retry_after or (1 if kind.status == 503 else None)
+    headers = {"Retry-After": str(retry_after)} if retry_after else None
+    if kind.status == 401:
+        headers = {**(headers or {}), "WWW-Authenticate": "Bearer"}
+    return JSONResponse(document, kind.status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def prefers_english(request: Request) -> bool:
+    """Whether `Accept-Language` names English before Chinese. Chinese when it names neither."""
+    wanted = request.headers.get("accept-language", "").lower()
+    english, chinese = wanted.find("en"), wanted.find("zh")
+    return english >= 0 and (chinese < 0 or english < chinese)

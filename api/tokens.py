@@ -1,0 +1,56 @@
+"""Access tokens: short-lived JWTs that carry ids and roles, signed under the keyring."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import jwt
+
+from api.problems import Problem
+from db.keyring import Keyring, UnknownKey
+from domain.access import Caller, Role
+
+ALGORITHM = "HS256"
+PURPOSE = "access-token"
+
+
+@dataclass(frozen=True)
+class AccessTokens:
+    keyring: Keyring
+    valid: timedelta
+
+    def issue(self, caller: Caller) -> str:
+        now = datetime.now(UTC)
+        claims = {
+            "sub": str(caller.account_id),
+            "sid": caller.session_id,
+            "hid": caller.hospital_id,
+            "roles": sorted(caller.roles),
+            "doc": caller.doctor_id,
+            "iat": now,
+            "exp": now + self.valid,
+        }
+        key_id = self.keyring.current
+        key = self.keyring.derived(PURPOSE, key_id)
+        return jwt.encode(claims, key, ALGORITHM, headers={"kid": key_id})
+
+    def read(self, token: str) -> Caller:
+        """Raises Problem `token_expired` or `not_authenticated`."""
+        try:
+            key_id = jwt.get_unverified_header(token).get("kid", self.keyring.current)
+            claims = jwt.decode(
+                token,
+                self.keyring.derived(PURPOSE, key_id),
+                [ALGORITHM],
+                options={"require": ["exp", "sub", "sid", "hid"]},
+            )
+            return Caller(
+                account_id=int(claims["sub"]),
+                session_id=claims["sid"],
+                hospital_id=claims["hid"],
+                roles=frozenset(Role(role) for role in claims["roles"]),
+                doctor_id=claims["doc"],
+            )
+        except jwt.ExpiredSignatureError:
+            raise Problem("token_expired") from None
+        except (jwt.InvalidTokenError, UnknownKey, ValueError, KeyError):
+            raise Problem("not_authenticated") from None

@@ -1,0 +1,111 @@
+"""Who may do what to which object: the only place that says so.
+
+A caller meets an object in one or more capacities (it is mine, I treat it, I run the clinic). A
+capacity that may not even see the object is told that it does not exist.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    PATIENT = "patient"
+    DOCTOR = "doctor"
+    CHIEF_PHARMACIST = "chief_pharmacist"
+    PHARMACIST = "pharmacist"
+    NURSE = "nurse"
+    OPERATOR = "operator"
+
+
+class Capacity(StrEnum):
+    OWNER = "owner"  # the account the object belongs to
+    ITS_DOCTOR = "its_doctor"  # the doctor named in it
+    OPERATOR = "operator"
+    NURSE = "nurse"
+
+
+class Action(StrEnum):
+    SEE = "see"
+    PAY = "pay"
+    CANCEL = "cancel"
+    CHECK_IN = "check_in"
+    COMPLETE = "complete"
+    EXTEND = "extend"
+    CANCEL_AND_REFUND = "cancel_and_refund"
+    MANAGE_SCHEDULES = "manage_schedules"
+    DECODE_PAYLOADS = "decode_payloads"
+
+
+class Verdict(StrEnum):
+    ALLOWED = "allowed"
+    FORBIDDEN = "forbidden"  # 403: may know that it exists, may not do this
+    HIDDEN = "hidden"  # 404
+
+
+C = Capacity
+APPOINTMENT: dict[Action, frozenset[Capacity]] = {
+    Action.SEE: frozenset({C.OWNER, C.ITS_DOCTOR, C.OPERATOR, C.NURSE}),
+    Action.PAY: frozenset({C.OWNER}),
+    Action.CANCEL: frozenset({C.OWNER, C.OPERATOR}),
+    Action.CHECK_IN: frozenset({C.OWNER, C.OPERATOR}),
+    Action.COMPLETE: frozenset({C.ITS_DOCTOR, C.OPERATOR}),
+    Action.EXTEND: frozenset({C.OPERATOR}),
+    Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
+}
+# What is done to no object in particular: by role alone.
+BY_ROLE: dict[Action, frozenset[Role]] = {
+    Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
+    Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who is asking, as the access token says. Ids only."""
+
+    account_id: int
+    session_id: int
+    hospital_id: int
+    roles: frozenset[Role]
+    doctor_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Stake:
+    """Whom an object concerns."""
+
+    account_id: int
+    doctor_id: int | None = None
+
+
+def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
+    """In which capacities a caller meets an object, the owner's first."""
+    found = set()
+    if caller.account_id == stake.account_id:
+        found.add(C.OWNER)
+    if caller.doctor_id is not None and caller.doctor_id == stake.doctor_id:
+        found.add(C.ITS_DOCTOR)
+    if Role.OPERATOR in caller.roles:
+        found.add(C.OPERATOR)
+    if Role.NURSE in caller.roles:
+        found.add(C.NURSE)
+    return frozenset(found)
+
+
+def judge(
+    rules: dict[Action, frozenset[Capacity]], action: Action, held: frozenset[Capacity]
+) -> Verdict:
+    if not held & rules[Action.SEE]:
+        return Verdict.HIDDEN
+    return Verdict.ALLOWED if held & rules[action] else Verdict.FORBIDDEN
+
+
+def acting_as(
+    rules: dict[Action, frozenset[Capacity]], action: Action, held: frozenset[Capacity]
+) -> Capacity:
+    """The capacity in which an allowed caller acts: its own interest before its office."""
+    return next(capacity for capacity in C if capacity in held & rules[action])
+
+
+def may(caller: Caller, action: Action) -> bool:
+    return bool(caller.roles & BY_ROLE[action])
