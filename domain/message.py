@@ -1,0 +1,326 @@
+"""Messages to patients (消息通知): which there are, what each must say, how a text is made.
+
+The wording is the hospital's (`config/messages.yaml`); what a wording may and must name is fixed
+here. SMS and e-mail pass through strangers' hands, so no placeholder for health content exists
+for them: department and doctor can be named in the in-app message only.
+"""
+
+import string
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Channel(StrEnum):
+    SMS = "sms"
+    EMAIL = "email"
+    IN_APP = "in_app"
+
+
+class Language(StrEnum):
+    ZH = "zh"
+    EN = "en"
+
+
+class Template(StrEnum):
+    SMS_CODE = "sms_code"
+    APPOINTMENT_BOOKED = "appointment_booked"  # source held, fee unpaid
+    APPOINTMENT_CONFIRMED = "appointment_confirmed"
+    APPOINTMENT_REMINDER = "appointment_reminder"
+    APPOINTMENT_EXTENDED = "appointment_extended"  # an operator moved its deadline
+    APPOINTMENT_CANCELLED = "appointment_cancelled"
+    APPOINTMENT_CANCELLED_BY_CLINIC = "appointment_cancelled_by_clinic"
+    APPOINTMENT_UNPAID_CLOSED = "appointment_unpaid_closed"
+    APPOINTMENT_NO_SHOW = "appointment_no_show"
+    APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
+    PAYMENT_REFUNDED = "payment_refunded"
+
+
+Value = str | int | Decimal | date | datetime
+
+KINDS: Mapping[str, type[str | int | Decimal | date]] = {
+    "hospital": str,
+    "order_no": str,
+    "link": str,
+    "code": str,
+    "minutes": int,
+    "starts_at": datetime,
+    "pay_by": datetime,
+    "due": datetime,
+    "until": date,  # a day in the hospital's zone
+    "place": str,  # a code on the hospital's map (A3-07), never a department's name
+    "number": int,  # 就诊序号
+    "amount": Decimal,  # yuan
+    "doctor": str,
+    "department": str,
+}
+
+HEALTH = frozenset({"doctor", "department"})
+"""Placeholders that tell what somebody is treated for. In-app only."""
+
+OPTIONAL = frozenset({"hospital", "order_no", "link"})
+"""Any text may name these."""
+
+FACTS: Mapping[Template, frozenset[str]] = {
+    Template.SMS_CODE: frozenset({"code", "minutes"}),
+    Template.APPOINTMENT_BOOKED: frozenset({"starts_at", "pay_by"}),
+    Template.APPOINTMENT_CONFIRMED: frozenset({"starts_at", "place", "number"}),
+    Template.APPOINTMENT_REMINDER: frozenset({"starts_at", "place", "number"}),
+    Template.APPOINTMENT_EXTENDED: frozenset({"starts_at", "due"}),
+    Template.APPOINTMENT_CANCELLED: frozenset({"starts_at"}),
+    Template.APPOINTMENT_CANCELLED_BY_CLINIC: frozenset({"starts_at"}),
+    Template.APPOINTMENT_UNPAID_CLOSED: frozenset({"starts_at"}),
+    Template.APPOINTMENT_NO_SHOW: frozenset({"starts_at"}),
+    Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
+    Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
+}
+"""What the patient must be told: every text of the template names all of these."""
+
+
+def allowed(template: Template, channel: Channel) -> frozenset[str]:
+    """The placeholders a text may name, those of FACTS included."""
+    about_a_visit = "starts_at" in FACTS[template]
+    details = HEALTH if channel is Channel.IN_APP and about_a_visit else frozenset[str]()
+    return FACTS[template] | OPTIONAL | details
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What is sent. Only e-mail has a subject."""
+
+    subject: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class TextProblem:
+    path: tuple[str, ...]
+    """Keys down to the faulty text: ("sms_code", "zh", "email", "subject")."""
+    message: str
+
+
+class InvalidTexts(Exception):
+    """The hospital's wording breaks a rule; `problems` lists every breach."""
+
+    def __init__(self, problems: Sequence[TextProblem]) -> None:
+        super().__init__("\n".join(f"{'.'.join(p.path) or '(top)'}: {p.message}" for p in problems))
+        self.problems = tuple(problems)
+
+
+class WrongParameters(ValueError):
+    """A caller's fault: a value is missing, unknown, or not of its kind. Names no value."""
+
+
+@dataclass(frozen=True)
+class MessageTexts:
+    """A hospital's wording of every template, channel and language; whole and checked."""
+
+    texts: Mapping[tuple[Template, Channel, Language], Rendered]
+
+    @classmethod
+    def from_data(cls, data: object) -> "MessageTexts":
+        """From nested mappings template → language → {sms, email: {subject, body}, in_app}.
+
+        Raises InvalidTexts: something missing or unknown, a placeholder that is not allowed
+        there or a fact not named, an SMS that does not say from whom it is.
+        """
+        problems: list[TextProblem] = []
+        texts = {key: text for key, text in _read(data, problems) if text is not None}
+        if problems:
+            raise InvalidTexts(problems)
+        return cls(texts)
+
+    def render(
+        self,
+        template: Template,
+        channel: Channel,
+        language: Language,
+        params: Mapping[str, Value],
+        zone: tzinfo,
+    ) -> Rendered:
+        """The text with `params` filled in; instants are told in `zone`, the hospital's.
+
+        The same `params` serve all channels: what a text does not name is left out.
+        Raises WrongParameters.
+        """
+        text = self.texts[template, channel, language]
+        unknown = params.keys() - allowed(template, Channel.IN_APP)
+        if unknown:
+            raise WrongParameters(f"{template} has no {', '.join(sorted(unknown))}")
+        names = placeholders(text.text) | placeholders(text.subject or "")
+        missing = names - params.keys()
+        if missing:
+            raise WrongParameters(f"{template} by {channel} needs {', '.join(sorted(missing))}")
+        words = {name: _tell(name, params[name], language, zone) for name in names}
+        return Rendered(
+            subject=None if text.subject is None else text.subject.format_map(words),
+            text=text.text.format_map(words),
+        )
+
+
+def next_channel(order: Sequence[Channel], tried: Collection[Channel]) -> Channel | None:
+    """The first channel of the patient's order that was not tried, or None when all were."""
+    return next((channel for channel in order if channel not in tried), None)
+
+
+def placeholders(text: str) -> frozenset[str]:
+    """The names in braces. Raises ValueError for anything but plain `{name}`:
+    attributes, indexes and format specifications would let a wording reach into objects."""
+    names = set()
+    for _, name, spec, conversion in string.Formatter().parse(text):
+        if name is None:
+            continue
+        if spec or conversion or not name.isidentifier():
+            raise ValueError(f"{{{name}}} is not a plain placeholder")
+        names.add(name)
+    return frozenset(names)
+
+
+# --- how values are told ---
+
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def tell_instant(at: datetime, language: Language, zone: tzinfo) -> str:
+    """11月23日 09:00, or Mon 23 Nov, 09:00; without the year, for messages about days ahead."""
+    local = at.astimezone(zone)
+    if language is Language.ZH:
+        return f"{local.month}月{local.day}日 {local:%H:%M}"
+    return f"{_WEEKDAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}, {local:%H:%M}"
+
+
+def tell_day(day: date, language: Language) -> str:
+    """2027年2月21日, or 21 Feb 2027."""
+    if language is Language.ZH:
+        return f"{day.year}年{day.month}月{day.day}日"
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
+
+
+def _tell(name: str, value: Value, language: Language, zone: tzinfo) -> str:
+    # Exact types: a datetime is a date and a bool is an int, and both would be told wrongly.
+    if type(value) is not KINDS[name]:
+        raise WrongParameters(f"{name} must be a {KINDS[name].__name__}")
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise WrongParameters(f"{name} has no time zone")
+        return tell_instant(value, language, zone)
+    if isinstance(value, date):
+        return tell_day(value, language)
+    if isinstance(value, Decimal):
+        return f"¥{value:.2f}"
+    # One line of printable text, so that no value can open a second header or line.
+    words = " ".join(str(value).split())
+    return "".join(character for character in words if character.isprintable())
+
+
+# --- the length of an SMS ---
+
+_GSM_BASIC = frozenset(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
+    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+_GSM_ESCAPED = frozenset("^{}\\[~]|€\f")  # two septets each
+
+
+def sms_segments(text: str) -> int:
+    """How many SMS a text is charged as (3GPP TS 23.038): 160 or, in parts, 153 septets of the
+    GSM alphabet; 70 or 67 UTF-16 units when one character is outside it, as in all Chinese."""
+    if all(c in _GSM_BASIC or c in _GSM_ESCAPED for c in text):
+        units = sum(2 if c in _GSM_ESCAPED else 1 for c in text)
+        single, part = 160, 153
+    else:
+        units = len(text.encode("utf-16-be")) // 2
+        single, part = 70, 67
+    return 1 if units <= single else -(-units // part)
+
+
+# --- reading a hospital's wording ---
+
+_Key = tuple[Template, Channel, Language]
+
+
+def _read(data: object, problems: list[TextProblem]) -> Iterator[tuple[_Key, Rendered | None]]:
+    top = _branch(data, (), tuple(Template), problems)
+    for template in Template:
+        at_template = (template.value,)
+        languages = _branch(top.get(template), at_template, tuple(Language), problems)
+        for language in Language:
+            path = (*at_template, language.value)
+            channels = _branch(languages.get(language), path, tuple(Channel), problems)
+            for channel in Channel:
+                text = _text(channels.get(channel), (*path, channel.value), channel, problems)
+                if text is not None:
+                    _check(text, template, channel, language, problems)
+                yield (template, channel, language), text
+
+
+def _branch(
+    data: object, path: tuple[str, ...], keys: Sequence[str], problems: list[TextProblem]
+) -> Mapping[str, object]:
+    if data is None and path:
+        return {}  # told as missing one level up
+    if not isinstance(data, Mapping):
+        problems.append(TextProblem(path, f"expected a mapping with {', '.join(keys)}"))
+        return {}
+    known = [str(key) for key in keys]
+    problems += [TextProblem((*path, key), "missing") for key in known if data.get(key) is None]
+    problems += [
+        TextProblem((*path, str(key)), f"unknown; expected one of {', '.join(keys)}")
+        for key in data
+        if key not in known
+    ]
+    return data
+
+
+def _text(
+    data: object, path: tuple[str, ...], channel: Channel, problems: list[TextProblem]
+) -> Rendered | None:
+    if data is None:
+        return None
+    parts: Mapping[str, object] = {"body": data}
+    if channel is Channel.EMAIL:
+        parts = _branch(data, path, ("subject", "body"), problems)
+    subject, body = parts.get("subject"), parts.get("body")
+    for part in (subject, body):
+        if part is not None and not (isinstance(part, str) and part.strip()):
+            problems.append(TextProblem(path, "expected a text"))
+            return None
+    if not isinstance(body, str) or (channel is Channel.EMAIL and not isinstance(subject, str)):
+        return None
+    return Rendered(subject.strip() if isinstance(subject, str) else None, body.strip())
+
+
+def _check(
+    text: Rendered,
+    template: Template,
+    channel: Channel,
+    language: Language,
+    problems: list[TextProblem],
+) -> None:
+    path = (template.value, language.value, channel.value)
+
+    def problem(message: str) -> None:
+        problems.append(TextProblem(path, message))
+
+    try:
+        names = placeholders(text.text) | placeholders(text.subject or "")
+    except ValueError as error:
+        problem(str(error))
+        return
+    may = allowed(template, channel)
+    for name in sorted(names - may):
+        problem(f"{{{name}}} is not allowed here; allowed are {', '.join(sorted(may))}")
+    for name in sorted(FACTS[template] - names):
+        problem(f"{{{name}}} must be named")
+    if "\n" in (text.subject or ""):
+        problem("the subject must be one line")
+    if channel is Channel.SMS:
+        if "\n" in text.text:
+            problem("an SMS must be one line")
+        # Carriers in China deliver only what opens with the sender's signature (短信签名).
+        opening = "【{hospital}】" if language is Language.ZH else "{hospital}: "
+        if not text.text.startswith(opening):
+            problem(f"an SMS must begin with {opening}")
