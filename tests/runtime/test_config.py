@@ -1,6 +1,5 @@
 """The hospital's configuration: what it says, and how it tells what does not fit."""
 
-import os.path
 from collections.abc import Callable
 from datetime import time, timedelta
 from decimal import Decimal
@@ -166,7 +165,8 @@ def test_what_does_not_fit_is_told_with_its_line(
     swapped: Edit, old: str, new: str, said: str
 ) -> None:
     text = DEFAULT_CONFIG.read_text(encoding="utf-8")
-    offset = len(os.path.commonprefix([old, new]))
+    differences = (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    offset = next(differences, min(len(old), len(new)))
     line = text.count("\n", 0, text.index(old) + offset) + 1
     (problem,) = swapped(old, new)
     assert problem.startswith(f"hospital.yaml:{line}: ")
