@@ -5,7 +5,7 @@ Durations are ISO 8601 (`PT15M`) in the file, `timedelta` here; money is yuan.
 """
 
 from dataclasses import dataclass, field
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
@@ -160,6 +160,7 @@ class HospitalConfig:
     prescription_rules: PrescriptionRules = PrescriptionRules()
     policies: Policies = field(default_factory=Policies)
     compliance: Compliance = Compliance.NONE
+    holidays: tuple[date, ...] = ()  # local days; batch scheduling skips them only when asked
 
     def registration_fee(self, level: DoctorLevel) -> Decimal | None:
         """Yuan, or None when this level takes no appointments."""

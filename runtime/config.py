@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from datetime import time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
@@ -233,6 +233,13 @@ def _local_time(text: str) -> time | None:
     return time(int(fits[1]), int(fits[2])) if fits else None
 
 
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if len(text) == 10 else None
+    except ValueError:
+        return None
+
+
 _DURATION = re.compile(
     r"P(?=.)(?:(?P<weeks>[0-9]{1,4})W)?(?:(?P<days>[0-9]{1,5})D)?"
     r"(?:T(?=.)(?:(?P<hours>[0-9]{1,6})H)?(?:(?P<minutes>[0-9]{1,7})M)?"
@@ -254,6 +261,7 @@ _SCALARS: dict[Any, tuple[str, tuple[str, ...], Callable[[str], Any]]] = {
     int: ("a whole number from 0, without quotes", ("int",), _whole),
     bool: ("true or false", ("bool",), _truth),
     Decimal: ("a number with at most two decimals such as 19.90, not negative", (), _amount),
+    date: ("a day such as 2027-01-01", (), _day),
     time: ('a time of day such as "07:30"', (), _local_time),
     timedelta: ("an ISO 8601 duration such as PT15M", (), _duration),
 }
