@@ -19,8 +19,8 @@ class Command:
     """A program to run, as whom and where.
 
     `env` is the whole environment, None for ours. `uid` and `gid` are set together, None for our
-    own. `nice` is added to our own niceness (0–19). `if_parent_dies` is what the kernel sends it
-    when we are killed, `stop_with` asks it to finish what it does and end.
+    own. `nice` is added to our own niceness (0–19). `stop_with` asks it to finish what it does and
+    end; `end_with` makes it end at once, and is what the kernel sends it when we are killed.
     """
 
     argv: tuple[str, ...]
@@ -31,14 +31,15 @@ class Command:
     nice: int = 0
     pass_fds: tuple[int, ...] = ()
     stop_with: signal.Signals = signal.SIGTERM
-    if_parent_dies: signal.Signals = signal.SIGKILL
+    end_with: signal.Signals = signal.SIGKILL
 
 
 def spawn(
     command: Command, output: int | IO[bytes] = subprocess.DEVNULL
 ) -> subprocess.Popen[bytes]:
-    """Start it in its own session, so that a Ctrl-C at the terminal reaches only us.
+    """Start it in its own process group, so that a Ctrl-C at the terminal reaches only us.
 
+    Not in its own session: Linux would then weigh sessions, and `nice` would mean nothing.
     Call it from the main thread: the kernel takes the end of the *thread* that forked for the
     death of the parent.
     """
@@ -49,7 +50,7 @@ def spawn(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        process_group=0,
         pass_fds=command.pass_fds,
         user=command.uid,
         group=command.gid,
@@ -59,7 +60,7 @@ def spawn(
     )
 
 
-def run_as(command: Command, timeout: float) -> subprocess.CompletedProcess[str]:
+def run(command: Command, timeout: float) -> subprocess.CompletedProcess[str]:
     """Run a short helper of a server to its end and give back what it said."""
     return subprocess.run(
         command.argv,
@@ -71,6 +72,7 @@ def run_as(command: Command, timeout: float) -> subprocess.CompletedProcess[str]
         errors="replace",
         timeout=timeout,
         check=False,
+        process_group=0,
         user=command.uid,
         group=command.gid,
         extra_groups=None if command.uid is None else (),
@@ -79,20 +81,21 @@ def run_as(command: Command, timeout: float) -> subprocess.CompletedProcess[str]
 
 
 def stop(process: subprocess.Popen[bytes], command: Command, patience: float) -> None:
-    """Ask it to end; kill it, and what it started, after `patience` seconds."""
+    """Ask it to end; make it end after `patience` seconds."""
     if process.poll() is None:
         process.send_signal(command.stop_with)
     try:
         process.wait(patience)
     except subprocess.TimeoutExpired:
-        kill_group(process.pid)
+        end(process, command)
         process.wait()
 
 
-def kill_group(pid: int) -> None:
-    """SIGKILL for the process and everything in the session that `spawn` made for it."""
-    with suppress(ProcessLookupError):  # it ended between our look and our shot
-        os.killpg(pid, signal.SIGKILL)
+def end(process: subprocess.Popen[bytes], command: Command) -> None:
+    """Make it end at once, with what it started."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):  # it ended between our look and our shot
+            os.killpg(process.pid, command.end_with)
 
 
 def _in_child(command: Command) -> Callable[[], None]:
@@ -104,7 +107,7 @@ def _in_child(command: Command) -> Callable[[], None]:
         if command.nice:
             os.nice(command.nice)
         if libc is not None:
-            libc.prctl(_PR_SET_PDEATHSIG, int(command.if_parent_dies), 0, 0, 0)
+            libc.prctl(_PR_SET_PDEATHSIG, int(command.end_with), 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above
                 os._exit(1)
 

@@ -25,7 +25,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from runtime.child_process import Command, run_as, spawn, stop
+from runtime.child_process import Command, run, spawn, stop
 
 SYSTEM_USER = "hospital-postgres"
 
@@ -79,7 +79,7 @@ class EmbeddedPostgres:
             uid=uid,
             gid=gid,
             stop_with=signal.SIGINT,  # "fast": ends the sessions, writes a checkpoint
-            if_parent_dies=signal.SIGQUIT,  # "immediate": gone at once, recovers at next start
+            end_with=signal.SIGQUIT,  # "immediate": recovers at the next start
         )
         return cls(data_dir, command, socket_dir)
 
@@ -224,7 +224,7 @@ def _initdb(data_dir: Path, uid: int | None, gid: int | None, *, fsync: bool) ->
         *("--encoding", "UTF8", "--locale", "C.UTF-8", "--data-checksums"),
         *(() if fsync else ("--no-sync",)),
     )
-    done = run_as(Command(argv, cwd=making, env=_environment(), uid=uid, gid=gid), timeout=120)
+    done = run(Command(argv, cwd=making, env=_environment(), uid=uid, gid=gid), timeout=120)
     if done.returncode:
         raise PostgresError(f"PostgreSQL could not make {data_dir}: {done.stderr.strip()}")
     try:

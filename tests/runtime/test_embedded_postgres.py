@@ -20,9 +20,11 @@ def one(url: str, query: str) -> object:
 
 
 def test_a_second_start_finds_the_rows_of_the_first(tmp_path: Path) -> None:
-    with EmbeddedPostgres.start(tmp_path / "pg", fsync=False) as server:
-        with psycopg.connect(server.create_database("hospital")) as connection:
-            connection.execute("CREATE TABLE visit AS SELECT 7 AS number")
+    with (
+        EmbeddedPostgres.start(tmp_path / "pg", fsync=False) as server,
+        psycopg.connect(server.create_database("hospital")) as connection,
+    ):
+        connection.execute("CREATE TABLE visit AS SELECT 7 AS number")
     with EmbeddedPostgres.start(tmp_path / "pg", fsync=False) as server:
         assert one(server.create_database("hospital"), "SELECT number FROM visit") == 7
 
