@@ -59,8 +59,10 @@ class RefreshTokenRow(Numbered, Base):
 
 
 class SmsCodeRow(Numbered, Base):
+    """The newest code of a phone and purpose: a new one takes its place, so one at most counts."""
+
     __tablename__ = "sms_code"
-    __table_args__ = (Index("ix_sms_code_phone", "hospital_id", "phone_index", "purpose"),)
+    __table_args__ = (UniqueConstraint("hospital_id", "phone_index", "purpose"),)
 
     hospital_id: Mapped[int]
     phone_index: Mapped[bytes]
