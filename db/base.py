@@ -46,6 +46,7 @@ def engine_for(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=10,
+        hide_parameters=True,  # an exception text holds no value of a row
         pool_pre_ping=False,  # a lost connection shows in the call itself, which answers 503
         connect_args={"connect_timeout": 5},
     )

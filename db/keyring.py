@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +36,24 @@ class Keyring:
     """`current` seals and signs; every key in `keys` still opens. `index` makes blind indexes."""
 
     current: str
-    keys: dict[str, bytes]
-    index: bytes
+    keys: dict[str, bytes] = field(repr=False)
+    index: bytes = field(repr=False)
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
         """Read a keyring file. Raises OSError or ValueError with the path in its text."""
         try:
             raw = json.loads(path.read_text())
-            return cls(
+            ring = cls(
                 current=raw["current"],
-                keys={name: b64decode(key) for name, key in raw["keys"].items()},
-                index=b64decode(raw["index"]),
+                keys={name: _key(text) for name, text in raw["keys"].items()},
+                index=_key(raw["index"]),
             )
-        except (KeyError, ValueError) as error:
+            if ring.current not in ring.keys:
+                raise ValueError("current names no key")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: not a keyring file ({type(error).__name__})") from None
+        return ring
 
     def derived(self, purpose: str, key_id: str | None = None) -> bytes:
         """32 bytes for one purpose, so that no key serves two."""
@@ -82,7 +85,7 @@ class Keyring:
 class DataKey:
     """One person's key."""
 
-    key: bytes
+    key: bytes = field(repr=False)
 
     def seal(self, fields: dict[str, Any]) -> bytes:
         return _encrypt(self.key, json.dumps(fields, ensure_ascii=False).encode())
@@ -102,6 +105,13 @@ def create_keyring(path: Path) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as out:
         json.dump(ring, out, indent=2)
+
+
+def _key(text: str) -> bytes:
+    key = b64decode(text, validate=True)
+    if len(key) != 32:  # an emptied or cut key would still derive, and orphan what it sealed
+        raise ValueError("a key has 32 bytes")
+    return key
 
 
 def _encrypt(key: bytes, plain: bytes) -> bytes:

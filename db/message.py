@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, func, update
+from sqlalchemy import ForeignKey, Index, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
@@ -34,6 +34,7 @@ class MessageRow(Numbered, Base):
     status: Mapped[str]  # claimed | sent | delivered | failed
     attempts: Mapped[int] = mapped_column(server_default="0")
     provider_id: Mapped[str | None]
+    receipt_expected: Mapped[bool | None]
     error_code: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
@@ -42,6 +43,8 @@ class MessageRow(Numbered, Base):
 
 @dataclass(frozen=True)
 class NewMessage:
+    """What is about to be sent. `key` is the business fact and the channel."""
+
     hospital_id: int
     key: str
     account_id: int | None
@@ -54,34 +57,119 @@ class NewMessage:
     to_index: bytes
 
 
-async def claim_message(connection: AsyncConnection, message: NewMessage) -> int | None:
-    """Write the message down before it goes out: its id, or None when its key was claimed before.
+@dataclass(frozen=True)
+class Claim:
+    """The right to send a message, and what an earlier attempt left behind."""
 
-    Whoever claims commits, then sends, then tells the outcome: a process that dies in between
-    leaves a claim, and nobody sends the same fact a second time without asking the provider.
-    """
-    claimed = await connection.execute(
-        insert(MessageRow)
-        .values(status="claimed", attempts=1, **vars(message))
-        .on_conflict_do_nothing(index_elements=["key"])
-        .returning(MessageRow.id)
+    id: int
+    first: bool  # nobody tried before
+    status: str
+    receipt_expected: bool | None
+    claimed_at: datetime
+
+
+async def claim_message(connection: AsyncConnection, new: NewMessage) -> Claim:
+    """Claim before sending, in a transaction of its own: what is sent is never unknown to us."""
+    m = MessageRow
+    made = await connection.execute(
+        insert(m)
+        .values(**vars(new), status="claimed", attempts=1)
+        .on_conflict_do_update(index_elements=[m.key], set_={"attempts": m.attempts + 1})
+        .returning(m.id, m.attempts, m.status, m.receipt_expected, m.created_at)
     )
-    return claimed.scalar()
+    row = made.one()
+    return Claim(row.id, row.attempts == 1, row.status, row.receipt_expected, row.created_at)
 
 
-async def message_sent(connection: AsyncConnection, id: int, provider_id: str) -> None:
-    """The provider has it. A receipt that was faster is not undone."""
+async def message_sent(
+    connection: AsyncConnection, id: int, provider_id: str, *, receipt_expected: bool
+) -> None:
+    m = MessageRow
     await connection.execute(
-        update(MessageRow)
-        .where(MessageRow.id == id, MessageRow.status == "claimed")
-        .values(status="sent", provider_id=provider_id, sent_at=func.now(), error_code=None)
+        update(m)
+        .where(m.id == id, m.status == "claimed")
+        .values(
+            status="sent",
+            provider_id=provider_id,
+            receipt_expected=receipt_expected,
+            sent_at=func.now(),
+        )
     )
 
 
 async def message_failed(connection: AsyncConnection, id: int, error_code: str) -> None:
-    """It certainly did not go out. Only codes: no number and no text."""
+    m = MessageRow
     await connection.execute(
-        update(MessageRow)
-        .where(MessageRow.id == id, MessageRow.status == "claimed")
+        update(m)
+        .where(m.id == id, m.status == "claimed")
         .values(status="failed", error_code=error_code)
     )
+
+
+async def message_delivered(
+    connection: AsyncConnection, provider_id: str, *, delivered: bool, error_code: str | None
+) -> str | None:
+    """What the provider said in the end; the message's key, or None when it is not ours.
+    Receipts come in any order and more than once: the first final one stands."""
+    row = await connection.execute(
+        text(
+            """update message set error_code = coalesce(error_code, :error_code),
+                   status = case when status in ('claimed', 'sent') then :status else status end
+                where provider_id = :provider_id returning key"""
+        ),
+        {
+            "provider_id": provider_id,
+            "status": "delivered" if delivered else "failed",
+            "error_code": error_code,
+        },
+    )
+    key: str | None = row.scalar_one_or_none()
+    return key
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """To whom an order's messages go, and what they may tell. Sealed values stay sealed here."""
+
+    hospital_id: int
+    account_id: int
+    language: str | None
+    channels: list[str] | None
+    patient_key_id: int
+    patient_key: bytes | None
+    patient_sealed: bytes
+    account_key: bytes | None
+    account_sealed: bytes
+    order_no: str
+    starts_at: datetime
+    pay_by: datetime
+    queue_number: int
+    location: str
+    doctor: str
+    department: str
+
+
+async def find_recipient(connection: AsyncConnection, order_no: str) -> Recipient | None:
+    row = (
+        await connection.execute(
+            text(
+                """select a.hospital_id, a.account_id, acc.language, acc.channels,
+                          p.data_key_id as patient_key_id, pk.wrapped as patient_key,
+                          p.sealed as patient_sealed, ak.wrapped as account_key,
+                          acc.sealed as account_sealed, a.order_no, a.starts_at, a.pay_by,
+                          a.queue_number, s.location, d.name as doctor, dep.name as department
+                     from appointment a
+                     join account acc on acc.id = a.account_id
+                     join data_key ak on ak.id = acc.data_key_id
+                     join patient p on p.id = a.patient_id
+                     join data_key pk on pk.id = p.data_key_id
+                     join schedule s on s.id = a.schedule_id
+                     join doctor d on d.id = a.doctor_id
+                     join department dep
+                       on dep.hospital_id = a.hospital_id and dep.id = a.department_id
+                    where a.order_no = :order_no"""
+            ),
+            {"order_no": order_no},
+        )
+    ).one_or_none()
+    return Recipient(**row._mapping) if row else None

@@ -4,6 +4,8 @@ world told us, kept before it is acted on."""
 from datetime import datetime
 
 from sqlalchemy import Index, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
@@ -46,3 +48,39 @@ class InboxRow(Numbered, Base):
     kind: Mapped[str]
     content: Mapped[Fields]  # ids, codes, amounts
     received_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+async def promise(
+    connection: AsyncConnection,
+    *,
+    stream: str,
+    workflow: str,
+    subject: str,
+    signal: str | None = None,
+    args: Fields | None = None,
+) -> None:
+    """Promise Temporal a start or a signal, together with what this transaction writes."""
+    await connection.execute(
+        insert(OutboxRow).values(
+            stream=stream, workflow=workflow, subject=subject, signal=signal, args=args
+        )
+    )
+
+
+async def receive(
+    connection: AsyncConnection,
+    *,
+    source: str,
+    event_id: str,
+    subject: str,
+    kind: str,
+    content: Fields,
+) -> bool:
+    """Keep what the world told us. False when it told us before."""
+    kept = await connection.execute(
+        insert(InboxRow)
+        .values(source=source, event_id=event_id, subject=subject, kind=kind, content=content)
+        .on_conflict_do_nothing()
+        .returning(InboxRow.id)
+    )
+    return kept.one_or_none() is not None

@@ -30,20 +30,6 @@ def upgrade() -> None:
     )
     op.create_index("ix_access_log_patient", "access_log", ["patient_id", "id"], unique=False)
     op.create_table(
-        "audit",
-        sa.Column("hospital_id", sa.BigInteger(), nullable=False),
-        sa.Column(
-            "at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
-        sa.Column("event", sa.Text(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("actor_role", sa.Text(), nullable=False),
-        sa.Column("actor_id", sa.BigInteger(), nullable=True),
-        sa.Column("details", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
-    )
-    op.create_table(
         "booking_suspension",
         sa.Column("hospital_id", sa.BigInteger(), nullable=False),
         sa.Column("person_index", sa.LargeBinary(), nullable=False),
@@ -179,9 +165,12 @@ def upgrade() -> None:
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sms_code")),
-    )
-    op.create_index(
-        "ix_sms_code_phone", "sms_code", ["hospital_id", "phone_index", "purpose"], unique=False
+        sa.UniqueConstraint(
+            "hospital_id",
+            "phone_index",
+            "purpose",
+            name=op.f("uq_sms_code_hospital_id_phone_index_purpose"),
+        ),
     )
     op.create_table(
         "timeline",
@@ -224,6 +213,25 @@ def upgrade() -> None:
         sa.UniqueConstraint(
             "hospital_id", "phone_index", name=op.f("uq_account_hospital_id_phone_index")
         ),
+    )
+    op.create_table(
+        "audit",
+        sa.Column("hospital_id", sa.BigInteger(), nullable=False),
+        sa.Column(
+            "at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("actor_role", sa.Text(), nullable=False),
+        sa.Column("actor_id", sa.BigInteger(), nullable=True),
+        sa.Column("details", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("data_key_id", sa.BigInteger(), nullable=True),
+        sa.Column("note", sa.LargeBinary(), nullable=True),
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["data_key_id"], ["data_key.id"], name=op.f("fk_audit_data_key_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_table(
         "department",
@@ -314,6 +322,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("attempts", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("provider_id", sa.Text(), nullable=True),
+        sa.Column("receipt_expected", sa.Boolean(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column(
             "created_at",

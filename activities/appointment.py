@@ -1,0 +1,70 @@
+"""What the appointment lifecycle does to the world."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+
+from activities.lifecycles import Lifecycles
+from db.appointment import (
+    NoShowRule,
+    extend_payment,
+    record_move,
+    suspended_until,
+)
+from db.payment import payments_of
+from domain.appointment import AppointmentMove
+from domain.payment import PaymentStatus, Settlement
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An operator's new payment deadline, and the move that tells of it."""
+
+    move: AppointmentMove
+    pay_by: datetime
+
+
+@dataclass(frozen=True)
+class AppointmentActivities:
+    engine: AsyncEngine
+    lifecycles: Lifecycles
+    no_shows: NoShowRule
+
+    @activity.defn
+    async def record_appointment(self, move: AppointmentMove) -> None:
+        """Row, freed source, suspension and timeline in one commit; a repeat changes nothing."""
+        async with self.engine.begin() as connection:
+            await record_move(connection, move, self.no_shows)
+
+    @activity.defn
+    async def record_appointment_extension(self, extension: Extension) -> None:
+        async with self.engine.begin() as connection:
+            await extend_payment(connection, extension.move.order_no, extension.pay_by)
+            await record_move(connection, extension.move, self.no_shows)
+
+    @activity.defn
+    async def find_suspension(self, order_no: str) -> datetime | None:
+        """Until when this no-show suspends the person, if it does."""
+        async with self.engine.connect() as connection:
+            return await suspended_until(connection, order_no)
+
+    @activity.defn
+    async def settle_order(self, order_no: str) -> Settlement:
+        """Have every payment of this order settled or closed, and say whether one was made.
+
+        Money that the gateway took in time counts, however late the news of it is.
+        """
+        async with self.engine.connect() as connection:
+            payments = await payments_of(connection, order_no)
+        for payment in payments:
+            if payment.status is PaymentStatus.PENDING:
+                settled: Settlement = await self.lifecycles.ask(
+                    "payment", payment.payment_no, "settle_or_close", result=Settlement
+                )
+                if settled.paid:
+                    return settled
+            elif payment.status is PaymentStatus.PAID and payment.received == payment.amount:
+                return Settlement(paid=True, payment_no=payment.payment_no)
+        return Settlement(paid=False)

@@ -1,0 +1,233 @@
+"""What the message lifecycle does: who is told, in which words, by which way."""
+
+import re
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.gateways.email import EmailGateway
+from activities.gateways.sending import (
+    PermanentMessageError,
+    RetryableMessageError,
+    Sent,
+)
+from activities.gateways.sms import SmsGateway
+from db.keyring import Keyring
+from db.message import (
+    Claim,
+    NewMessage,
+    Recipient,
+    claim_message,
+    find_recipient,
+    message_failed,
+    message_sent,
+)
+from db.payment import find_refund
+from domain.hospital import HospitalConfig
+from domain.message import Channel, Language, MessageTexts, Rendered, Template, Value
+
+# After an unknown outcome the provider's own list is asked, which may lag behind.
+LOOK_AGAIN_AFTER = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to be sent: ids and codes only. `fact` names the business fact, once for all."""
+
+    fact: str
+    subject: str  # order or refund number
+    template: Template
+    due: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Sending:
+    message: Outgoing
+    channel: Channel
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ways to try after in-app, in order."""
+
+    channels: tuple[Channel, ...]
+    receipt_timeout: timedelta
+
+
+@dataclass(frozen=True)
+class Address:
+    to: str
+    rendered: Rendered
+    language: Language
+
+
+@dataclass(frozen=True)
+class MessageActivities:
+    engine: AsyncEngine
+    keyring: Keyring
+    config: HospitalConfig
+    texts: MessageTexts
+    sms: SmsGateway
+    email: EmailGateway
+    public_url: str
+
+    @activity.defn
+    async def plan_message(self, message: Outgoing) -> Plan:
+        """What the patient chose, or else the hospital's order; without an address, not that."""
+        recipient = await self._recipient(message)
+        policy = self.config.policies.messages
+        wanted = recipient.channels if recipient.channels is not None else policy.order
+        channels = [Channel(name) for name in wanted if name != Channel.IN_APP]
+        possible = [c for c in channels if self._address(recipient, c)]
+        return Plan(tuple(possible), policy.receipt_timeout)
+
+    @activity.defn
+    async def send_message(self, sending: Sending) -> bool:
+        """Send once per fact and channel. Whether the provider will tell how it went.
+
+        Non-retryable when this way is closed for good: the next one is tried.
+        """
+        recipient = await self._recipient(sending.message)
+        new, address = await self._compose(sending, recipient)
+        async with self.engine.begin() as connection:
+            claim = await claim_message(connection, new)
+        if claim.status in ("sent", "delivered"):
+            return bool(claim.receipt_expected)
+        if claim.status == "failed":
+            raise _closed("failed_before")
+        try:
+            sent = await self._hand_over(sending.channel, new.key, address, claim)
+        except PermanentMessageError as error:
+            async with self.engine.begin() as connection:
+                await message_failed(connection, claim.id, error.code)
+            raise _closed(error.code) from None
+        except RetryableMessageError as error:
+            raise _later(error) from None
+        async with self.engine.begin() as connection:
+            await message_sent(
+                connection, claim.id, sent.provider_id, receipt_expected=sent.receipt_expected
+            )
+        return sent.receipt_expected
+
+    async def _hand_over(self, channel: Channel, key: str, address: Address, claim: Claim) -> Sent:
+        match channel:
+            case Channel.IN_APP:
+                return Sent("", receipt_expected=False)  # the row is the message
+            case Channel.SMS:
+                text = address.rendered.text
+                if not claim.first:  # an earlier attempt may have got through
+                    found = await self.sms.find(to=address.to, text=text, since=claim.claimed_at)
+                    if found:
+                        return found
+                return await self.sms.send(to=address.to, text=text, key=key)
+            case Channel.EMAIL:
+                return await self.email.send(
+                    to=address.to,
+                    subject=address.rendered.subject or "",
+                    text=address.rendered.text,
+                    key=key,
+                )
+
+    async def _compose(self, sending: Sending, recipient: Recipient) -> tuple[NewMessage, Address]:
+        message, channel = sending.message, sending.channel
+        to = self._address(recipient, channel)
+        if to is None:
+            raise _closed("no_address")
+        language = Language(recipient.language or self.config.policies.messages.default_language)
+        params = await self._params(message, recipient)
+        rendered = self.texts.render(message.template, channel, language, params, self._zone)
+        key = self.keyring.unwrap(recipient.patient_key)
+        new = NewMessage(
+            hospital_id=recipient.hospital_id,
+            key=f"{message.fact}:{channel}",
+            account_id=recipient.account_id,
+            channel=channel,
+            template=message.template,
+            language=language,
+            params={"order_no": recipient.order_no},
+            data_key_id=recipient.patient_key_id,
+            sealed=key.seal({"to": to, "subject": rendered.subject, "text": rendered.text}),
+            to_index=self.keyring.blind("address", to),
+        )
+        return new, Address(to, rendered, language)
+
+    def _address(self, recipient: Recipient, channel: Channel) -> str | None:
+        """Where this channel reaches the patient: looked up here, so that it is in no history."""
+        if channel is Channel.IN_APP:
+            return f"account/{recipient.account_id}"
+        if channel is Channel.SMS:
+            phone: str = self.keyring.unwrap(recipient.patient_key).open(recipient.patient_sealed)[
+                "phone"
+            ]
+            return phone
+        account = self.keyring.unwrap(recipient.account_key).open(recipient.account_sealed)
+        return account.get("email")
+
+    async def _params(self, message: Outgoing, recipient: Recipient) -> dict[str, Value]:
+        common: dict[str, Value] = {
+            "hospital": self.config.hospital.name,
+            "order_no": recipient.order_no,
+            "link": f"{self.public_url}/orders/{recipient.order_no}",
+        }
+        visit: dict[str, Value] = {
+            **common,
+            "starts_at": recipient.starts_at,
+            "doctor": recipient.doctor,
+            "department": recipient.department,
+        }
+        match message.template:
+            case Template.PAYMENT_REFUNDED:
+                async with self.engine.connect() as connection:
+                    refund = await find_refund(connection, message.subject)
+                if refund is None:
+                    raise _closed("no_refund")
+                return {**common, "amount": refund.amount}
+            case Template.APPOINTMENT_SUSPENDED:
+                return {**common, "until": self._day(message.due or recipient.starts_at)}
+            case Template.APPOINTMENT_CONFIRMED | Template.APPOINTMENT_REMINDER:
+                place = place_code(recipient.location)
+                return {**visit, "place": place, "number": recipient.queue_number}
+            case Template.APPOINTMENT_BOOKED:
+                return {**visit, "pay_by": recipient.pay_by}
+            case Template.APPOINTMENT_EXTENDED:
+                return {**visit, "due": message.due or recipient.pay_by}
+            case _:
+                return visit
+
+    async def _recipient(self, message: Outgoing) -> Recipient:
+        async with self.engine.connect() as connection:
+            order_no = message.subject
+            if message.template is Template.PAYMENT_REFUNDED:
+                refund = await find_refund(connection, message.subject)
+                order_no = refund.order_no if refund else ""
+            recipient = await find_recipient(connection, order_no)
+        if recipient is None:
+            raise _closed("no_order")
+        return recipient
+
+    def _day(self, at: datetime) -> date:
+        return at.astimezone(self._zone).date()
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.config.hospital.time_zone)
+
+
+def place_code(location: str) -> str:
+    """The room's code out of a location (`门诊楼二层 A2-07` → `A2-07`): a message must not name the
+    department that a location often does. Without one, the front desk."""
+    codes = re.findall(r"[A-Za-z]*\d[A-Za-z0-9-]*", location)
+    return codes[-1] if codes else "服务台"
+
+
+def _closed(code: str) -> ApplicationError:
+    return ApplicationError(code, type="ChannelClosed", non_retryable=True)
+
+
+def _later(error: RetryableMessageError) -> ApplicationError:
+    pause = error.retry_after or (LOOK_AGAIN_AFTER if error.outcome_unknown else None)
+    return ApplicationError(error.code, type="TryLater", next_retry_delay=pause)

@@ -1,0 +1,162 @@
+"""What the payment lifecycle does: at the gateway, in the rows and in the ledger."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from activities.gateways.payment import (
+    GatewayPayment,
+    GatewayRefused,
+    PaymentGateway,
+    PaymentState,
+    RefundState,
+)
+from activities.lifecycles import Lifecycles, NoLifecycle
+from db.appointment import payment_that_counts
+from db.payment import (
+    Payment,
+    all_went_back,
+    find_payment,
+    find_refund,
+    money_in_inbox,
+    owe_refund,
+    record_payment,
+    record_refund,
+    refunds_of,
+)
+from domain.order import Move, NumberPrefix, new_number
+from domain.payment import MoneyTaken, PaymentReceived, RefundCause, RefundStatus
+
+
+@dataclass(frozen=True)
+class PaymentMove:
+    """A payment's move, with the money that came in if it did."""
+
+    move: Move
+    money: MoneyTaken | None = None
+
+
+@dataclass(frozen=True)
+class OwedRefund:
+    """Part of a payment goes back. `share` is of what came in: 1 is all of it."""
+
+    payment_no: str
+    cause: RefundCause
+    share: Decimal = Decimal(1)
+
+
+@dataclass(frozen=True)
+class PaymentActivities:
+    engine: AsyncEngine
+    gateways: Mapping[str, PaymentGateway]  # by channel
+    lifecycles: Lifecycles
+
+    @activity.defn
+    async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
+        """Whether money was taken: our inbox first, then the gateway's own answer."""
+        async with self.engine.connect() as connection:
+            payment = await self._payment(connection, payment_no)
+            known = await money_in_inbox(connection, payment_no)
+        if known:
+            return known
+        answer = await self.gateways[payment.channel].query(payment_no)
+        return _money(answer)
+
+    @activity.defn
+    async def close_payment(self, payment_no: str) -> MoneyTaken | None:
+        """Let nobody pay any more. Money that came first is the answer."""
+        async with self.engine.connect() as connection:
+            payment = await self._payment(connection, payment_no)
+        return _money(await self.gateways[payment.channel].close(payment_no))
+
+    @activity.defn
+    async def record_payment_move(self, change: PaymentMove) -> bool:
+        """Row, ledger and timeline in one commit. Whether the amount was the one asked for."""
+        async with self.engine.begin() as connection:
+            await record_payment(connection, change.move, change.money)
+            payment = await self._payment(connection, change.move.order_no)
+        return payment.received == payment.amount
+
+    @activity.defn
+    async def deliver_payment(self, payment_no: str) -> RefundCause | None:
+        """Tell the order that it is paid. Why the money must go back instead, or None."""
+        async with self.engine.connect() as connection:
+            payment = await self._payment(connection, payment_no)
+        if payment.received != payment.amount:
+            return RefundCause.WRONG_AMOUNT
+        try:
+            await self.lifecycles.tell(
+                "appointment", payment.order_no, "payment_received", PaymentReceived(payment_no)
+            )
+        except NoLifecycle:
+            async with self.engine.connect() as connection:
+                used = await payment_that_counts(connection, payment.order_no)
+            return None if used == payment_no else RefundCause.ORDER_CLOSED
+        return None
+
+    @activity.defn
+    async def owe_refund(self, owed: OwedRefund) -> str | None:
+        """Promise money back: once per cause, never more than came in. The refund's number."""
+        refund_no = new_number(NumberPrefix.REFUND, datetime.now(UTC).date())
+        async with self.engine.begin() as connection:
+            return await owe_refund(connection, owed.payment_no, refund_no, owed.cause, owed.share)
+
+    @activity.defn
+    async def refunds_to_make(self, payment_no: str) -> tuple[str, ...]:
+        async with self.engine.connect() as connection:
+            refunds = await refunds_of(connection, payment_no)
+        return tuple(r.refund_no for r in refunds if r.status is RefundStatus.PENDING)
+
+    @activity.defn
+    async def make_refund(self, refund_no: str) -> RefundStatus:
+        """Ask the gateway to give the money back, or how it stands. Safe to repeat: the gateway
+        knows the refund by its number. What is final is in the rows before this returns."""
+        async with self.engine.connect() as connection:
+            refund = await find_refund(connection, refund_no)
+            if refund is None or refund.status is RefundStatus.SUCCEEDED:
+                return RefundStatus.SUCCEEDED
+            payment = await self._payment(connection, refund.payment_no)
+        try:
+            answer = await self.gateways[payment.channel].refund(
+                refund_no,
+                payment_no=refund.payment_no,
+                amount=refund.amount,
+                total=payment.received,
+                reason=refund.cause,
+            )
+            state, at = answer.state, answer.finished_at
+        except GatewayRefused as refused:
+            activity.logger.error(
+                "refund refused", extra={"refund_no": refund_no, "why": refused.code}
+            )
+            state, at = RefundState.FAILED, None
+        if state not in (RefundState.SUCCEEDED, RefundState.FAILED):
+            return RefundStatus.PENDING
+        status = RefundStatus(state)
+        async with self.engine.begin() as connection:
+            await record_refund(connection, refund, status, at or datetime.now(UTC))
+        return status
+
+    @activity.defn
+    async def nothing_left(self, payment_no: str) -> bool:
+        """Whether all that came in went back."""
+        async with self.engine.connect() as connection:
+            return await all_went_back(connection, payment_no)
+
+    async def _payment(self, connection: AsyncConnection, payment_no: str) -> Payment:
+        payment = await find_payment(connection, payment_no)
+        if payment is None:
+            raise LookupError(f"payment {payment_no} has no row")
+        return payment
+
+
+def _money(answer: GatewayPayment) -> MoneyTaken | None:
+    if answer.state is not PaymentState.PAID:
+        return None
+    if answer.amount is None or answer.paid_at is None:
+        raise ValueError(f"the gateway calls {answer.payment_no} paid without saying what and when")
+    return MoneyTaken(answer.amount, answer.paid_at, answer.transaction_id or "")

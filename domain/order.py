@@ -1,0 +1,59 @@
+"""What every order has: a number that tells nothing, and people who act on it."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import date, datetime
+from enum import StrEnum
+
+from domain.access import Capacity
+
+# Without I, L, O and U, so that a number can be read out over the phone (Crockford base 32).
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+class OrderKind(StrEnum):
+    APPOINTMENT = "appointment"
+
+
+class NumberPrefix(StrEnum):
+    APPOINTMENT = "A"
+    PAYMENT = "P"
+    REFUND = "R"
+
+
+def new_number(prefix: NumberPrefix, today: date) -> str:
+    """`A261122` and twelve random characters (60 bits): it can be neither guessed nor counted."""
+    tail = "".join(secrets.choice(ALPHABET) for _ in range(12))
+    return f"{prefix}{today:%y%m%d}{tail}"
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who made a move: a person in a capacity, or the system by a timer or a message."""
+
+    role: str
+    id: int | None = None
+
+    @classmethod
+    def person(cls, capacity: Capacity, account_id: int) -> "Actor":
+        role = {Capacity.OWNER: "patient", Capacity.ITS_DOCTOR: "doctor"}.get(capacity, capacity)
+        return cls(str(role), account_id)
+
+
+SYSTEM = Actor("system")
+GATEWAY = Actor("gateway")
+
+
+@dataclass(frozen=True)
+class Move:
+    """One move of one order, as its workflow decided it. Codes and ids only."""
+
+    order_no: str
+    version: int
+    event: str
+    to_status: str
+    at: datetime
+    actor_role: str
+    actor_id: int | None = None
+    from_status: str | None = None
+    reason: str = ""

@@ -1,0 +1,282 @@
+"""One appointment, from the held source to the visit, the no-show or the cancellation."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.appointment import AppointmentActivities, Extension
+    from activities.payment import OwedRefund, PaymentActivities
+    from domain.access import Capacity
+    from domain.appointment import (
+        AppointmentMove,
+        AppointmentStart,
+        AppointmentStatus,
+        Reason,
+        cancel_reason,
+        refund_share,
+        refusal,
+    )
+    from domain.message import Template
+    from domain.order import SYSTEM, Actor
+    from domain.payment import PaymentReceived, RefundCause, Settlement
+
+from workflows.message import tell
+from workflows.operators import Waiting, show
+from workflows.options import DB_WRITE, SETTLE
+
+S = AppointmentStatus
+
+
+@dataclass(frozen=True)
+class Command:
+    """A person's command: in which capacity, and the account. What they wrote stays in rows."""
+
+    capacity: Capacity
+    account_id: int
+
+    @property
+    def actor(self) -> Actor:
+        return Actor.person(self.capacity, self.account_id)
+
+
+@dataclass(frozen=True)
+class Extend:
+    """An operator gives an unpaid order more time, until an instant."""
+
+    by: Command
+    pay_by: datetime
+
+
+@workflow.defn
+class AppointmentWorkflow:
+    @workflow.init
+    def __init__(self, start: AppointmentStart) -> None:
+        self.booking = start.booking
+        self.status = start.status
+        self.version = start.version
+        self.payment_no = start.payment_no
+        self.pay_by = start.booking.pay_by
+        self.reason = Reason.NONE
+
+    @workflow.run
+    async def run(self, start: AppointmentStart) -> AppointmentStatus:
+        try:
+            await self._await_payment()
+            await self._await_patient()
+            await self._await_visit()
+            await self._give_back()
+        except (asyncio.CancelledError, ActivityError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            await self._end_by_operator()
+        show(self.status, None)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self.status
+
+    # The lifecycle, in order
+
+    async def _await_payment(self) -> None:
+        while self.status is S.PENDING:
+            show(self.status, Waiting("payment", self.pay_by, "the source is released"))
+            if not await self._stays(S.PENDING, until=self.pay_by, timer="payment due"):
+                continue  # it moved, or an operator gave more time
+            settlement = await self._settle()
+            if settlement.payment_no and settlement.paid:
+                await self._take_payment(settlement.payment_no)
+            elif self.status is S.PENDING and workflow.now() >= self.pay_by:
+                await self._move(S.CANCELLED, "expired", Reason.UNPAID)
+
+    async def _await_patient(self) -> None:
+        if self.status is not S.CONFIRMED:
+            return
+        await self._tell(Template.APPOINTMENT_CONFIRMED)
+        no_show_at = self.booking.no_show_at
+        show(self.status, Waiting("patient", no_show_at, "it becomes a no-show"))
+        for due in [at for at in self.booking.reminders if at > workflow.now()]:
+            if await self._stays(S.CONFIRMED, until=due, timer="reminder"):
+                await self._tell(Template.APPOINTMENT_REMINDER, due)
+        if await self._stays(S.CONFIRMED, until=no_show_at, timer="no-show"):
+            await self._move(S.NO_SHOW, "missed")
+            await self._tell_of_no_show()
+
+    async def _await_visit(self) -> None:
+        if self.status is not S.CHECKED_IN:
+            return
+        midnight = self.booking.closes_at
+        show(self.status, Waiting("doctor", midnight, "it is completed by itself"))
+        if await self._stays(S.CHECKED_IN, until=midnight, timer="midnight"):
+            await self._move(S.COMPLETED, "complete", Reason.MIDNIGHT)
+
+    async def _give_back(self) -> None:
+        """A cancelled order owes what was paid for it, also what is being paid right now."""
+        if self.status is not S.CANCELLED:
+            return
+        if self.payment_no is None and self.reason is not Reason.UNPAID:
+            self.payment_no = (await self._settle()).payment_no
+        if self.payment_no is not None:
+            share = refund_share(self.reason, self.booking)
+            await self._owe_refund(self.payment_no, _cause(self.reason), share)
+        await self._tell(_news_of(self.reason))
+
+    # What machines report (signals) and what people ask for (updates)
+
+    @workflow.signal
+    async def payment_received(self, payment: PaymentReceived) -> None:
+        """Money has arrived. Money that this order cannot use goes back."""
+        if self.status is S.PENDING and self.payment_no is None:
+            await self._take_payment(payment.payment_no)
+        elif payment.payment_no != self.payment_no:
+            await self._owe_refund(payment.payment_no, RefundCause.ORDER_CLOSED, Decimal(1))
+
+    @workflow.update
+    async def check_in(self, command: Command) -> AppointmentStatus:
+        return await self._move(S.CHECKED_IN, "check_in", by=command.actor)
+
+    @check_in.validator
+    def check_check_in(self, command: Command) -> None:
+        self._allow(S.CHECKED_IN, command)
+
+    @workflow.update
+    async def complete(self, command: Command) -> AppointmentStatus:
+        return await self._move(S.COMPLETED, "complete", by=command.actor)
+
+    @complete.validator
+    def check_complete(self, command: Command) -> None:
+        self._allow(S.COMPLETED, command)
+
+    @workflow.update
+    async def cancel(self, command: Command) -> AppointmentStatus:
+        """By the patient before the deadline, by the clinic at any time."""
+        reason = cancel_reason(self.status, self.booking, workflow.now(), command.capacity)
+        return await self._move(S.CANCELLED, "cancel", reason, by=command.actor)
+
+    @cancel.validator
+    def check_cancel(self, command: Command) -> None:
+        self._allow(S.CANCELLED, command)
+
+    @workflow.update
+    async def extend(self, extend: Extend) -> AppointmentStatus:
+        self.pay_by = extend.pay_by
+        move = self._next_move(self.status, "extend", Reason.NONE, extend.by.actor)
+        await workflow.execute_activity_method(
+            AppointmentActivities.record_appointment_extension,
+            Extension(move, extend.pay_by),
+            **DB_WRITE,
+        )
+        await self._tell(Template.APPOINTMENT_EXTENDED, extend.pay_by)
+        return self.status
+
+    @extend.validator
+    def check_extend(self, extend: Extend) -> None:
+        later = self.pay_by < extend.pay_by <= self.booking.starts_at
+        if self.status is not S.PENDING or not later:
+            raise ApplicationError("not_allowed", str(self.status), type="NotAllowed")
+
+    # How it is done
+
+    def _allow(self, to: AppointmentStatus, command: Command) -> None:
+        code = refusal(self.status, to, self.booking, workflow.now(), command.capacity)
+        if code:
+            raise ApplicationError(code, str(self.status), type="NotAllowed")
+
+    async def _take_payment(self, payment_no: str) -> None:
+        """Whether or not the order can still use it: the decision is made before any await."""
+        if self.status is S.PENDING:
+            self.payment_no = payment_no
+            await self._move(S.CONFIRMED, "paid")
+        elif self.payment_no is None:
+            self.payment_no = payment_no  # cancelled meanwhile: `_give_back` returns it
+
+    async def _move(
+        self,
+        to: AppointmentStatus,
+        event: str,
+        reason: Reason = Reason.NONE,
+        by: Actor = SYSTEM,
+    ) -> AppointmentStatus:
+        # Before the first await, so that the next validator already sees it.
+        move = self._next_move(to, event, reason, by)
+        self.status, self.reason = to, reason
+        await workflow.execute_activity_method(
+            AppointmentActivities.record_appointment, move, **DB_WRITE
+        )
+        return to
+
+    def _next_move(
+        self, to: AppointmentStatus, event: str, reason: Reason, by: Actor
+    ) -> AppointmentMove:
+        self.version += 1
+        return AppointmentMove(
+            order_no=self.booking.order_no,
+            version=self.version,
+            event=event,
+            from_status=self.status,
+            to_status=to,
+            at=workflow.now(),
+            actor_role=by.role,
+            actor_id=by.id,
+            reason=reason,
+            payment_no=self.payment_no,
+        )
+
+    async def _stays(self, status: AppointmentStatus, *, until: datetime, timer: str) -> bool:
+        """Whether it is still in that status, its deadline unmoved, when the time comes."""
+        pay_by = self.pay_by
+        left = until - workflow.now()
+        if left > timedelta(0):
+            with suppress(TimeoutError):  # the state below says what happened
+                await workflow.wait_condition(
+                    lambda: self.status is not status or self.pay_by != pay_by,
+                    timeout=left,
+                    timeout_summary=timer,
+                )
+        return self.status is status and self.pay_by == pay_by
+
+    async def _settle(self) -> Settlement:
+        return await workflow.execute_activity_method(
+            AppointmentActivities.settle_order, self.booking.order_no, **SETTLE
+        )
+
+    async def _owe_refund(self, payment_no: str, cause: RefundCause, share: Decimal) -> None:
+        await workflow.execute_activity_method(
+            PaymentActivities.owe_refund, OwedRefund(payment_no, cause, share), **DB_WRITE
+        )
+
+    async def _tell_of_no_show(self) -> None:
+        suspended = await workflow.execute_activity_method(
+            AppointmentActivities.find_suspension, self.booking.order_no, **DB_WRITE
+        )
+        await self._tell(Template.APPOINTMENT_NO_SHOW)
+        if suspended is not None:
+            await self._tell(Template.APPOINTMENT_SUSPENDED, suspended)
+
+    async def _tell(self, template: Template, due: datetime | None = None) -> None:
+        await tell(self.booking.order_no, template, due)
+
+    async def _end_by_operator(self) -> None:
+        """*Cancel* in Temporal's web UI releases what is held and returns what was paid."""
+        if self.status.open:
+            await self._move(S.CANCELLED, "cancel", Reason.TERMINATED)
+        await self._give_back()
+
+
+def _cause(reason: Reason) -> RefundCause:
+    return {
+        Reason.PATIENT: RefundCause.PATIENT,
+        Reason.LATE: RefundCause.LATE,
+        Reason.UNPAID: RefundCause.ORDER_CLOSED,
+    }.get(reason, RefundCause.CLINIC)
+
+
+def _news_of(reason: Reason) -> Template:
+    return {
+        Reason.PATIENT: Template.APPOINTMENT_CANCELLED,
+        Reason.LATE: Template.APPOINTMENT_CANCELLED,
+        Reason.UNPAID: Template.APPOINTMENT_UNPAID_CLOSED,
+    }.get(reason, Template.APPOINTMENT_CANCELLED_BY_CLINIC)
