@@ -38,8 +38,13 @@ class Numbered:
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
 
 
-def engine_for(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
-    """An engine for a libpq URL (`postgresql://…`). The pool is all an entry point may hold."""
+def engine_for(
+    database_url: str, *, pool_size: int = 10, time_zone: str = "Asia/Shanghai"
+) -> AsyncEngine:
+    """An engine for a libpq URL (`postgresql://…`). The pool is all an entry point may hold.
+
+    Instants come back with the offset of `time_zone`, the hospital's.
+    """
     url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
     return create_async_engine(
         url,
@@ -48,5 +53,5 @@ def engine_for(database_url: str, *, pool_size: int = 10) -> AsyncEngine:
         pool_timeout=10,
         hide_parameters=True,  # an exception text holds no value of a row
         pool_pre_ping=False,  # a lost connection shows in the call itself, which answers 503
-        connect_args={"connect_timeout": 5},
+        connect_args={"connect_timeout": 5, "options": f"-c timezone={time_zone}"},
     )

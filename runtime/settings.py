@@ -32,6 +32,7 @@ class TwilioSettings:
     auth_token: str = field(repr=False)
     messaging_service_sid: str | None
     from_number: str | None
+    base_url: str | None  # a stand-in for Twilio's API, for tests
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _twilio(environ: Mapping[str, str]) -> TwilioSettings | None:
         raise SettingsError("TWILIO_ACCOUNT_SID is set but TWILIO_AUTH_TOKEN is not")
     if not (service or number):
         raise SettingsError("Twilio needs TWILIO_MESSAGING_SERVICE_SID or TWILIO_FROM_NUMBER")
-    return TwilioSettings(sid, token, service, number)
+    return TwilioSettings(sid, token, service, number, environ.get("TWILIO_BASE_URL") or None)
 
 
 def _smtp(environ: Mapping[str, str]) -> SmtpSettings | None:

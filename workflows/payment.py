@@ -13,7 +13,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment import OwedRefund, PaymentActivities, PaymentMove
-        from domain.message import Template
+    from domain.message import Template
     from domain.order import GATEWAY as BY_GATEWAY
     from domain.order import SYSTEM, Actor, Move
     from domain.payment import (

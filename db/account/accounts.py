@@ -125,15 +125,18 @@ async def read_account(
 
 
 async def set_password(
-    connection: AsyncConnection, account_id: int, password_hash: str, *, instead_of: str
-) -> bool:
-    """Compare and swap: False when the password is no longer `instead_of` (a hash)."""
-    changed = await connection.execute(
-        update(AccountRow)
-        .where(AccountRow.id == account_id, AccountRow.password_hash == instead_of)
-        .values(password_hash=password_hash)
-    )
-    return changed.rowcount == 1
+    connection: AsyncConnection,
+    account_id: int,
+    password_hash: str,
+    *,
+    instead_of: str | None = None,
+) -> None:
+    """`instead_of`: only while the account still has this hash, so that a hash that was merely
+    made anew never puts a password back that was changed meanwhile."""
+    change = update(AccountRow).where(AccountRow.id == account_id)
+    if instead_of is not None:
+        change = change.where(AccountRow.password_hash == instead_of)
+    await connection.execute(change.values(password_hash=password_hash))
 
 
 async def set_preferences(

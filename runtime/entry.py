@@ -1,0 +1,53 @@
+"""What every long-running process begins with: settings, configuration, keys, connections."""
+
+import asyncio
+import os
+import signal
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.base import engine_for
+from db.keyring import Keyring
+from domain.hospital import HospitalConfig
+from runtime.config import load_config
+from runtime.logs import configure_logs
+from runtime.metrics import Metrics
+from runtime.settings import Settings, read_settings
+
+
+@dataclass(frozen=True)
+class Entry:
+    settings: Settings
+    config: HospitalConfig
+    keyring: Keyring
+    metrics: Metrics
+
+    def engine(self, *, pool_size: int) -> AsyncEngine:
+        return engine_for(
+            self.settings.database_url,
+            pool_size=pool_size,
+            time_zone=self.config.hospital.time_zone,
+        )
+
+
+def enter(process: str) -> Entry:
+    """Read everything once. Raises SettingsError, ConfigError, OSError or ValueError."""
+    settings = read_settings(os.environ)
+    configure_logs(settings.log_format, process)
+    return Entry(
+        settings,
+        load_config(settings.config_path, os.environ),
+        Keyring.load(settings.keyring_path),
+        Metrics(CollectorRegistry()),
+    )
+
+
+def stop_on_signals() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

@@ -1,0 +1,72 @@
+"""Opens the gateways that the hospital's configuration chose."""
+
+from contextlib import AsyncExitStack
+from zoneinfo import ZoneInfo
+
+from activities.gateways.email import ConsoleEmail, EmailGateway
+from activities.gateways.payment import PaymentGateway
+from activities.gateways.sandbox_payment import (
+    SandboxMerchant,
+    SandboxPaymentGateway,
+    sandbox_http,
+)
+from activities.gateways.sms import ConsoleSms, SmsGateway
+from activities.gateways.smtp_email import Security, SmtpEmail
+from activities.gateways.twilio_sms import TwilioSms
+from domain.hospital import HospitalConfig
+from runtime.settings import Settings, SettingsError
+
+NOTIFY = "/api/hospital/payments/notify"
+CALLBACKS = "/api/hospital/callbacks"
+
+
+def open_sms(settings: Settings, config: HospitalConfig, stack: AsyncExitStack) -> SmsGateway:
+    """Raises SettingsError when the chosen provider has no account here."""
+    if config.policies.messages.sms == "console":
+        return ConsoleSms()
+    if settings.twilio is None:
+        raise SettingsError("policies.messages.sms is twilio, but TWILIO_ACCOUNT_SID is not set")
+    sms = TwilioSms(
+        account_sid=settings.twilio.account_sid,
+        auth_token=settings.twilio.auth_token,
+        messaging_service_sid=settings.twilio.messaging_service_sid,
+        from_number=settings.twilio.from_number,
+        status_callback=f"{settings.public_url}{CALLBACKS}/twilio",
+        base_url=settings.twilio.base_url,
+    )
+    stack.push_async_callback(sms.aclose)
+    return sms
+
+
+def open_email(settings: Settings, config: HospitalConfig) -> EmailGateway:
+    """Raises SettingsError when SMTP is chosen and no server is named."""
+    if config.policies.messages.email == "console":
+        return ConsoleEmail()
+    if settings.smtp is None:
+        raise SettingsError("policies.messages.email is smtp, but SMTP_HOST is not set")
+    return SmtpEmail(
+        host=settings.smtp.host,
+        port=settings.smtp.port,
+        sender=settings.smtp.sender,
+        security=Security(settings.smtp.security),
+        username=settings.smtp.username,
+        password=settings.smtp.password,
+    )
+
+
+def open_payments(
+    settings: Settings, config: HospitalConfig, stack: AsyncExitStack
+) -> dict[str, PaymentGateway]:
+    """By channel. Raises SettingsError when the chosen channel is not set up here."""
+    url, secret = settings.sandbox_gateway_url, settings.sandbox_gateway_secret
+    if url is None or secret is None:
+        raise SettingsError(
+            "policies.payment.channel is sandbox, but HOSPITAL_SANDBOX_GATEWAY_URL and "
+            "HOSPITAL_SANDBOX_GATEWAY_SECRET are not both set"
+        )
+    http = sandbox_http()
+    stack.push_async_callback(http.aclose)
+    merchant = SandboxMerchant(
+        url, secret, f"{settings.public_url}{NOTIFY}/sandbox", ZoneInfo(config.hospital.time_zone)
+    )
+    return {"sandbox": SandboxPaymentGateway(merchant, http)}

@@ -1,0 +1,199 @@
+"""Speaks to the workflow of an order: starts it from its row, signals it, asks it by update.
+
+Not started yet, running, or lost: the caller need not know. Only a closed row has no workflow.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
+from temporalio.common import (
+    SearchAttributePair,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.lifecycles import NoLifecycle
+from db.appointment import load_starts
+from db.payment import load_payment_start
+from domain.appointment import AppointmentStart
+from domain.hospital import HospitalConfig
+from domain.payment import PaymentStart
+from workflows.queues import LIFECYCLES
+from workflows.search import DEPARTMENT_ID, DOCTOR_ID, DUE_AT, ORDER_STATUS, WAITING_FOR
+
+REUSE = WorkflowIDReusePolicy
+
+
+@dataclass(frozen=True)
+class Start:
+    """All that Temporal needs to begin a lifecycle."""
+
+    workflow: str
+    id: str
+    arg: Any
+    reuse: WorkflowIDReusePolicy
+    search: list[SearchAttributePair[Any]] = field(default_factory=list)
+    summary: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "task_queue": LIFECYCLES,
+            "id_reuse_policy": self.reuse,
+            "search_attributes": TypedSearchAttributes(self.search),
+            "static_summary": self.summary,
+        }
+
+
+@dataclass(frozen=True)
+class TemporalLifecycles:
+    client: Client
+    engine: AsyncEngine
+    config: HospitalConfig
+
+    # Starting
+
+    async def starts_of(self, kind: str, subjects: list[str]) -> Mapping[str, Start]:
+        """How each of these begins, from the rows as they stand. Closed ones are left out."""
+        async with self.engine.connect() as connection:
+            if kind == "appointment":
+                zone = ZoneInfo(self.config.hospital.time_zone)
+                found = await load_starts(connection, subjects, zone)
+                return {no: _appointment(start) for no, start in found.items() if start.status.open}
+            policy = self.config.policies.payment
+            payments = [await load_payment_start(connection, no, policy) for no in subjects]
+            return {start.payment_no: _payment(start) for start in payments if start}
+
+    async def start(self, start: Start) -> None:
+        """Begin a lifecycle. One that is there already is left alone."""
+        try:
+            await self.client.start_workflow(start.workflow, start.arg, **start.options)
+        except WorkflowAlreadyStartedError:
+            return
+
+    # Speaking
+
+    async def tell(self, kind: str, subject: str, signal: str, args: object | None = None) -> None:
+        """Signal, starting from the row if need be. NoLifecycle when the row is closed."""
+        start = await self._start_of(kind, subject)
+        try:
+            await self.client.start_workflow(
+                start.workflow,
+                start.arg,
+                **start.options,
+                start_signal=signal,
+                start_signal_args=[] if args is None else [args],
+            )
+        except WorkflowAlreadyStartedError:
+            # It ended between our look at the row and the signal; the next look sees that.
+            raise NoLifecycle(subject) from None
+
+    async def tell_if_running(self, id: str, signal: str, args: object) -> bool:
+        """Signal, or False when there is no such workflow any more."""
+        try:
+            await self.client.get_workflow_handle(id).signal(signal, args)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return True
+
+    async def ask(
+        self, kind: str, subject: str, update: str, args: object | None = None, *, result: type
+    ) -> Any:
+        """Ask by update and wait for the answer, however long it takes."""
+        handle = await self.command(kind, subject, update, args, result=result)
+        return await handle.result()
+
+    async def command(
+        self,
+        kind: str,
+        subject: str,
+        update: str,
+        args: object | None = None,
+        *,
+        result: type,
+        update_id: str | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """An update that was accepted: from then on it is done whatever happens here.
+
+        Raises NoLifecycle when the row is closed, WorkflowUpdateFailedError when refused.
+        """
+        start = await self._start_of(kind, subject)
+        operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
+            start.workflow,
+            start.arg,
+            **start.options,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        )
+        try:
+            return await self.client.start_update_with_start_workflow(
+                update,
+                args=[] if args is None else [args],
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                id=update_id,
+                result_type=result,
+                start_workflow_operation=operation,
+            )
+        except WorkflowAlreadyStartedError:
+            raise NoLifecycle(subject) from None
+        finally:
+            # Its own future holds the same error, and complains when nobody looks at it.
+            with suppress(Exception):
+                await asyncio.wait_for(operation.workflow_handle(), 0)
+
+    async def _start_of(self, kind: str, subject: str) -> Start:
+        start = (await self.starts_of(kind, [subject])).get(subject)
+        if start is None:
+            raise NoLifecycle(subject)
+        return start
+
+
+def _appointment(start: AppointmentStart) -> Start:
+    booking = start.booking
+    search: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, str(start.status)),
+        SearchAttributePair(DEPARTMENT_ID, booking.department_id),
+        SearchAttributePair(DOCTOR_ID, booking.doctor_id),
+    ]
+    if start.status == "pending":
+        search.append(SearchAttributePair(WAITING_FOR, "payment"))
+        search.append(SearchAttributePair(DUE_AT, booking.pay_by))
+    return Start(
+        "AppointmentWorkflow",
+        f"appointment/{booking.order_no}",
+        start,
+        REUSE.ALLOW_DUPLICATE_FAILED_ONLY,  # again only if it was terminated, never if it ended
+        search,
+        f"Appointment for {booking.starts_at:%Y-%m-%d %H:%M}",
+    )
+
+
+def _payment(start: PaymentStart) -> Start:
+    search: list[SearchAttributePair[Any]] = [SearchAttributePair(ORDER_STATUS, str(start.status))]
+    if start.status == "pending":
+        search.append(SearchAttributePair(WAITING_FOR, "payment"))
+        search.append(SearchAttributePair(DUE_AT, start.settle_at))
+    return Start(
+        "PaymentWorkflow",
+        f"payment/{start.payment_no}",
+        start,
+        REUSE.ALLOW_DUPLICATE,  # late news and refunds begin it again from its row
+        search,
+        f"Payment of order {start.order_no}",
+    )

@@ -1,0 +1,196 @@
+"""Keeps the promises in the outbox: every order gets its workflow, every signal its reader.
+
+Woken by NOTIFY, with a slow poll as the safety net. Several relays may run: a row that one holds is
+skipped by the others. Rows of one order are kept in sequence; a row that fails waits by itself and
+holds up its own order only.
+"""
+
+import argparse
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy import Row, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.service import RPCError, RPCStatusCode
+
+from activities.lifecycles import NoLifecycle
+from db.outbox import CHANNEL
+from runtime.entry import enter, stop_on_signals
+from runtime.lifecycles import Start, TemporalLifecycles
+from runtime.metrics import Metrics
+from runtime.temporal import connect
+
+log = structlog.get_logger(__name__)
+
+BATCH = 100
+POLL = 2.0  # seconds, when nobody rings
+AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+# The first of each order that is due and that no other relay holds.
+DUE = text(
+    """select o.id, o.workflow, o.subject, o.signal, o.args, o.attempts
+         from outbox o
+        where o.due_at <= now()
+          and not exists (select 1 from outbox e where e.stream = o.stream and e.id < o.id)
+        order by o.id
+        limit :batch
+          for update skip locked"""
+)
+KEPT = text("delete from outbox where id = any(:ids)")
+LATER = text(
+    """update outbox set attempts = attempts + 1, error = :error,
+           due_at = now() + least(power(2, attempts), 300) * interval '1 second'
+     where id = :id"""
+)
+WAITING = text(
+    """select count(*) as waiting,
+              coalesce(extract(epoch from now() - min(created_at)), 0)::float as oldest
+         from outbox"""
+)
+
+Promise = Row[Any]
+
+
+class TemporalAway(Exception):
+    """No promise can be kept now; none of them is to blame."""
+
+
+@dataclass(frozen=True)
+class Relay:
+    engine: AsyncEngine
+    lifecycles: TemporalLifecycles
+    metrics: Metrics
+
+    async def run(self, rung: asyncio.Event, stop: asyncio.Event) -> None:
+        """Keep promises until told to stop. The database or Temporal away: try again."""
+        while not stop.is_set():
+            rung.clear()
+            try:
+                while await self.relay_once():
+                    if stop.is_set():
+                        return
+                await self._measure()
+            except (TemporalAway, SQLAlchemyError) as error:
+                log.warning("relay_waits", error=type(error).__name__)
+                await asyncio.sleep(1)
+                continue
+            with suppress(TimeoutError):
+                await asyncio.wait_for(rung.wait(), POLL)
+
+    async def relay_once(self) -> int:
+        """Keep one batch of promises. Rows go only once Temporal has them; a relay that dies in
+        between leaves them to be kept again, which Temporal knows by the workflow's id."""
+        async with self.engine.begin() as connection:
+            promises = (await connection.execute(DUE, {"batch": BATCH})).all()
+            if not promises:
+                return 0
+            starts = await self._starts(promises)
+            outcomes = await asyncio.gather(
+                *(self._keep(promise, starts) for promise in promises), return_exceptions=True
+            )
+            await self._write_down(connection, promises, outcomes)
+        if any(isinstance(outcome, TemporalAway) for outcome in outcomes):
+            raise TemporalAway
+        return len(promises)
+
+    async def _starts(self, promises: Sequence[Promise]) -> Mapping[tuple[str, str], Start]:
+        """One look at the rows for all that only wait to be started."""
+        subjects: dict[str, list[str]] = defaultdict(list)
+        for promise in promises:
+            if promise.signal is None:
+                subjects[promise.workflow].append(promise.subject)
+        return {
+            (kind, subject): start
+            for kind, numbers in subjects.items()
+            for subject, start in (await self.lifecycles.starts_of(kind, numbers)).items()
+        }
+
+    async def _keep(self, promise: Promise, starts: Mapping[tuple[str, str], Start]) -> None:
+        try:
+            if promise.workflow == "message":  # a receipt: of no use once the message has ended
+                await self.lifecycles.tell_if_running(
+                    f"message/{promise.subject}", promise.signal, promise.args
+                )
+            elif promise.signal is not None:
+                with suppress(NoLifecycle):  # closed by itself meanwhile
+                    await self.lifecycles.tell(
+                        promise.workflow, promise.subject, promise.signal, promise.args
+                    )
+            elif start := starts.get((promise.workflow, promise.subject)):
+                await self.lifecycles.start(start)
+        except RPCError as error:
+            if error.status in AWAY:
+                raise TemporalAway from None
+            raise
+        except RuntimeError:  # what a client says that never connected
+            raise TemporalAway from None
+
+    async def _write_down(
+        self,
+        connection: AsyncConnection,
+        promises: Sequence[Promise],
+        outcomes: Sequence[BaseException | None],
+    ) -> None:
+        kept = []
+        for promise, outcome in zip(promises, outcomes, strict=True):
+            if outcome is None:
+                kept.append(promise.id)
+                self.metrics.relay_start("kept")
+            elif not isinstance(outcome, TemporalAway):
+                error = type(outcome).__name__
+                log.error("promise_not_kept", subject=promise.subject, error=error)
+                self.metrics.relay_start("failed")
+                await connection.execute(LATER, {"id": promise.id, "error": error})
+        await connection.execute(KEPT, {"ids": kept})
+
+    async def _measure(self) -> None:
+        async with self.engine.connect() as connection:
+            row = (await connection.execute(WAITING)).one()
+        self.metrics.outbox(row.waiting, row.oldest)
+
+
+async def listen(database_url: str, rung: asyncio.Event) -> None:
+    """Ring whenever somebody writes to the outbox; a lost connection is made again."""
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(database_url, autocommit=True)
+            async with connection:
+                await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+                rung.set()
+                async for _ in connection.notifies():
+                    rung.set()
+        except psycopg.Error as error:
+            log.warning("not_listening", error=type(error).__name__)
+        await asyncio.sleep(1)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The relay takes none."""
+
+
+def main(args: argparse.Namespace) -> int:
+    return asyncio.run(_serve())
+
+
+async def _serve() -> int:
+    entry = enter("relay")
+    engine = entry.engine(pool_size=3)
+    client = await connect(entry.settings.temporal, entry.keyring, process="relay")
+    relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
+    stop, rung = stop_on_signals(), asyncio.Event()
+    listening = asyncio.create_task(listen(entry.settings.database_url, rung))
+    running = asyncio.create_task(relay.run(rung, stop))
+    await stop.wait()
+    rung.set()
+    await running
+    listening.cancel()
+    await engine.dispose()
+    return 0

@@ -1,0 +1,119 @@
+"""Runs workers: which code answers which task queue."""
+
+import argparse
+import asyncio
+import os
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
+
+from activities.appointment import AppointmentActivities
+from activities.message import MessageActivities
+from activities.payment import PaymentActivities
+from db.appointment import NoShowRule
+from runtime.entry import Entry, enter, stop_on_signals
+from runtime.gateways import open_email, open_payments, open_sms
+from runtime.lifecycles import TemporalLifecycles
+from runtime.message_texts import load_message_texts
+from runtime.temporal import connect, metrics_runtime
+from workflows.appointment import AppointmentWorkflow
+from workflows.message import MessageWorkflow
+from workflows.payment import PaymentWorkflow
+from workflows.queues import LIFECYCLES, MESSAGES
+
+WORKFLOWS = [AppointmentWorkflow, PaymentWorkflow, MessageWorkflow]
+MESSAGES_PER_SECOND = 50.0  # what providers usually bear; the queue waits, nothing is lost
+# A named build spares the workers from hashing every module at their start.
+BUILD = os.environ.get("HOSPITAL_BUILD", "development")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "queues", nargs="*", metavar="QUEUE", choices=[[], LIFECYCLES, MESSAGES], default=[],
+        help=f"task queues to answer: {LIFECYCLES}, {MESSAGES} (default: all)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve the worker's Prometheus metrics here"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    return asyncio.run(_serve(args.queues or [LIFECYCLES, MESSAGES], args.metrics))
+
+
+async def _serve(queues: list[str], metrics: str | None) -> int:
+    entry = enter("worker")
+    stop = stop_on_signals()
+    async with AsyncExitStack() as stack:
+        client = await connect(
+            entry.settings.temporal,
+            entry.keyring,
+            lazy=False,
+            runtime=metrics_runtime(metrics) if metrics else None,
+            process="worker",
+        )
+        activities = open_activities(entry, client, stack)
+        for queue in queues:
+            await stack.enter_async_context(worker(client, queue, activities))
+        await stop.wait()
+    return 0
+
+
+Activities = dict[str, list[Callable[..., Any]]]
+
+
+def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Activities:
+    """Every activity by the queue that does it."""
+    engine = entry.engine(pool_size=10)
+    stack.push_async_callback(engine.dispose)
+    lifecycles = TemporalLifecycles(client, engine, entry.config)
+    appointments = AppointmentActivities(
+        engine, lifecycles, NoShowRule.of(entry.config.policies.appointment)
+    )
+    payments = PaymentActivities(
+        engine, open_payments(entry.settings, entry.config, stack), lifecycles
+    )
+    messages = MessageActivities(
+        engine,
+        entry.keyring,
+        entry.config,
+        load_message_texts(),
+        open_sms(entry.settings, entry.config, stack),
+        open_email(entry.settings, entry.config),
+        entry.settings.public_url,
+    )
+    return {
+        LIFECYCLES: [
+            appointments.record_appointment,
+            appointments.record_appointment_extension,
+            appointments.find_suspension,
+            appointments.settle_order,
+            payments.ask_for_money,
+            payments.close_payment,
+            payments.record_payment_move,
+            payments.deliver_payment,
+            payments.owe_refund,
+            payments.refunds_to_make,
+            payments.make_refund,
+            payments.nothing_left,
+            messages.plan_message,
+        ],
+        MESSAGES: [messages.send_message],
+    }
+
+
+def worker(client: Client, queue: str, activities: Activities) -> Worker:
+    return Worker(
+        client,
+        task_queue=queue,
+        workflows=WORKFLOWS if queue == LIFECYCLES else [],
+        activities=activities[queue],
+        max_task_queue_activities_per_second=MESSAGES_PER_SECOND if queue == MESSAGES else None,
+        deployment_config=WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion("hospital", BUILD), use_worker_versioning=False
+        ),
+    )
