@@ -1,7 +1,7 @@
 """What the routes are given: made once in `api/serve.py`, passed on, never global."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -11,12 +11,15 @@ from temporalio.client import Client
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
 from api.doorbell import Doorbell
+from api.passwords import Passwords
 from api.problems import Problem
 from api.revocations import Revocations
 from api.tokens import AccessTokens
 from db.keyring import Keyring
 from domain.access import Action, Caller, may
 from domain.hospital import HospitalConfig
+from domain.message import MessageTexts
+from runtime.message_texts import load_message_texts
 from runtime.metrics import Metrics
 from runtime.settings import Settings
 
@@ -34,6 +37,8 @@ class Context:
     revocations: Revocations
     doorbell: Doorbell
     metrics: Metrics
+    texts: MessageTexts = field(default_factory=load_message_texts)
+    passwords: Passwords = field(default_factory=Passwords)
 
     @property
     def hospital_id(self) -> int:
@@ -65,7 +70,7 @@ CurrentCaller = Annotated[Caller, Depends(get_caller)]
 
 
 async def get_transaction(context: InContext) -> AsyncIterator[AsyncConnection]:
-    """One transaction for the whole route: committed when it returns, rolled back when it raises."""
+    """One transaction for the whole route: commits when it returns, rolls back when it raises."""
     async with context.engine.begin() as connection:
         yield connection
 

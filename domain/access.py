@@ -34,6 +34,7 @@ class Action(StrEnum):
     CANCEL_AND_REFUND = "cancel_and_refund"
     MANAGE_SCHEDULES = "manage_schedules"
     DECODE_PAYLOADS = "decode_payloads"
+    KEEP_PATIENTS = "keep_patients"  # the persons (就诊人) of one's own account
 
 
 class Verdict(StrEnum):
@@ -56,6 +57,7 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
     Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
+    Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),
 }
 
 

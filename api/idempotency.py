@@ -1,0 +1,61 @@
+"""`Idempotency-Key` for routes that make something: the same key and body, the same answer.
+
+if (number := await once.answered(connection)) is None:
+    number = await make(...)
+    await once.remember(connection, number)
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import CurrentCaller
+from api.problems import Problem
+from db.idempotency import IdempotencyMismatch, first_answer, remember
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Names this attempt: a repeat gets the first success again.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class OnceOnly:
+    """A caller's key with what it stands for. Without a key every request is a new one."""
+
+    account_id: int
+    key: str | None
+    body_hash: bytes
+
+    async def answered(self, connection: AsyncConnection) -> str | None:
+        """The reference of the first success, or None: go on, in this same transaction.
+        Raises Problem `idempotency_mismatch`."""
+        if self.key is None:
+            return None
+        try:
+            return await first_answer(connection, self.account_id, self.key, self.body_hash)
+        except IdempotencyMismatch:
+            raise Problem("idempotency_mismatch") from None
+
+    async def remember(self, connection: AsyncConnection, reference: str) -> None:
+        if self.key is not None:
+            await remember(connection, self.account_id, self.key, reference)
+
+
+async def get_once(
+    request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
+) -> OnceOnly:
+    path = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
+    body_hash = hashlib.sha256(path + await request.body()).digest()
+    return OnceOnly(caller.account_id, idempotency_key, body_hash)
+
+
+Once = Annotated[OnceOnly, Depends(get_once)]
