@@ -6,6 +6,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Self
 
 from db.keyring import create_keyring
@@ -28,7 +29,7 @@ class DataDir:
         path = path.absolute()
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (path / "lock").open("a+", encoding="utf-8")
+            lock = _private(path / "lock", os.O_RDWR | os.O_CREAT, "r+")
         except OSError as refused:
             raise DataDirError(f"cannot use the data directory {path}: {refused.strerror}") from (
                 refused
@@ -40,10 +41,22 @@ class DataDir:
             raise DataDirError(
                 f"another `./hospital up` (process {lock.read().strip()}) uses {path}"
             ) from None
-        lock.truncate(0)
+        lock.seek(0)
+        lock.truncate()
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         return cls(path, lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.lock.close()
 
     @property
     def logs(self) -> Path:
@@ -87,6 +100,11 @@ class DataDir:
 
     def _write(self, state: dict[str, str]) -> None:
         making = self.path / "state.making"
-        making.write_text(json.dumps(state, indent=2))
-        making.chmod(0o600)
+        making.unlink(missing_ok=True)
+        with _private(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "w") as file:
+            json.dump(state, file, indent=2)
         making.rename(self.path / "state.json")
+
+
+def _private(path: Path, flags: int, mode: str) -> IO[str]:
+    return os.fdopen(os.open(path, flags, 0o600), mode, encoding="utf-8")

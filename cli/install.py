@@ -34,13 +34,20 @@ def main(lock_name: str) -> int:
 
 
 def install(root: Path, lock_name: str) -> None:
-    """Install unless the stamp says that it is done. Two at once: the second waits."""
-    wanted = _stamp(root / lock_name)
-    if _read(_stamp_file(root, lock_name)) == wanted:
+    """Install unless that is done already. Two at once: the second waits."""
+    if _is_done(root, lock_name):
         return
     with _alone(root):
-        if _read(_stamp_file(root, lock_name)) != wanted:
+        if not _is_done(root, lock_name):
             _install(root, lock_name)
+
+
+def _is_done(root: Path, lock_name: str) -> bool:
+    if _read(_stamp_file(root, lock_name)) != _stamp(root / lock_name):
+        return False
+    # The Python that it was made with may be gone; if it runs this, it is not.
+    venv = root / ".venv"
+    return Path(sys.prefix).resolve() == venv.resolve() or _has_pip(venv / "bin" / "python")
 
 
 def _install(root: Path, lock_name: str) -> None:

@@ -50,9 +50,11 @@ def main(args: argparse.Namespace) -> int:
         data_dir = DataDir.open(args.data_dir)
         house = _furnish(args, data_dir)
         asyncio.run(_live(house))
-    except (DataDirError, PortInUse, PostgresError, ChildFailed) as failed:
+    except (DataDirError, PortInUse, PostgresError) as failed:
         print(f"hospital: {failed}", file=sys.stderr, flush=True)
         return 1
+    except ChildFailed:
+        return 1  # told at once, before the others were stopped
     except (Stopped, KeyboardInterrupt):
         print("Stopped. `./hospital up` goes on from here.", flush=True)
     return 0
@@ -130,16 +132,22 @@ async def _live(house: House) -> None:
     postgres = EmbeddedPostgres.prepare(house.data_dir.path / "postgres")
     try:
         async with Supervisor(house.data_dir.logs, _print) as supervisor:
-            await _start_servers(house, postgres, supervisor, progress)
-            await _start_rooms(house, postgres, supervisor, progress)
-            await supervisor.during(_until(lambda: _is_ready(house.port), "the API"))
-            progress("ready")
-            _print(_welcome(house, await supervisor.during(_accounts(house.port))))
-            supervisor.echo = True
             try:
+                await _start_servers(house, postgres, supervisor, progress)
+                await _start_rooms(house, postgres, supervisor, progress)
+                await supervisor.during(_until(lambda: _is_ready(house.port), "the API"))
+                progress("ready")
+                _print(_welcome(house, await supervisor.during(_accounts(house.port))))
+                supervisor.echo = True
                 await supervisor.watch()
-            finally:
-                _print("Stopping.")
+            except ChildFailed as failed:
+                supervisor.echo = False
+                print(f"hospital: {failed}", file=sys.stderr, flush=True)
+                raise
+            except Stopped:
+                supervisor.echo = False
+                _print("Stopping; once more ends everything at once.")
+                raise
     finally:
         postgres.tidy()
 

@@ -176,6 +176,7 @@ def _settings(socket_dir: Path, *, fsync: bool) -> tuple[str, ...]:
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_line_prefix": "%m [%p] ",
+        "log_checkpoints": "off",
         # Statements and the DETAIL of an error hold values, so names and phones, too.
         "log_min_error_statement": "panic",
         "log_error_verbosity": "terse",
