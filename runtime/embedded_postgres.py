@@ -292,7 +292,11 @@ def _socket_dir(data_dir: Path, uid: int | None, gid: int | None) -> Path:
     short = len(os.fsencode(data_dir / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH
     if short and "," not in str(data_dir):  # libpq takes a comma for a list of hosts
         return data_dir
+    note = data_dir / "hospital_socket_dir"  # for the start after one that was killed
+    if note.exists() and Path(note.read_text()).name.startswith(_TEMPORARY_PREFIX):
+        shutil.rmtree(note.read_text(), ignore_errors=True)
     directory = Path(tempfile.mkdtemp(prefix=_TEMPORARY_PREFIX, dir="/tmp"))
+    note.write_text(str(directory))
     if uid is not None and gid is not None:
         os.chown(directory, uid, gid)
     return directory
@@ -324,8 +328,6 @@ def _end_what_was_left(data_dir: Path, patience: float = 30) -> None:
         time.sleep(0.05)
     # The number may be another program's by now, and PostgreSQL would then refuse to start.
     (data_dir / "postmaster.pid").unlink(missing_ok=True)
-    if len(lines) > 4 and Path(lines[4]).name.startswith(_TEMPORARY_PREFIX):
-        shutil.rmtree(lines[4], ignore_errors=True)
 
 
 def _is_our_server(pid: int, data_dir: Path) -> bool:

@@ -53,23 +53,25 @@ def test_a_stale_pid_file_of_another_program_does_not_hinder(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends orphans on Linux only")
-def test_a_killed_parent_leaves_no_server_and_a_usable_cluster(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["pg", "long" * 30])
+def test_a_killed_parent_leaves_no_server_and_a_usable_cluster(tmp_path: Path, name: str) -> None:
     program = (
         "import sys, time; from pathlib import Path;"
         "from runtime.embedded_postgres import EmbeddedPostgres;"
         "server = EmbeddedPostgres.start(Path(sys.argv[1]), fsync=False);"
-        "print(server._process.pid, flush=True); time.sleep(600)"
+        "print(server._process.pid, server.socket_dir, flush=True); time.sleep(600)"
     )
     parent = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "pg")], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(tmp_path / name)], stdout=subprocess.PIPE, text=True
     )
     assert parent.stdout is not None
-    server_pid = int(parent.stdout.readline())
+    server_pid, socket_dir = parent.stdout.readline().split()
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
-    with EmbeddedPostgres.start(tmp_path / "pg", fsync=False) as server:
+    with EmbeddedPostgres.start(tmp_path / name, fsync=False) as server:
         assert one(server.url, "SELECT 1") == 1
-        assert not _alive(server_pid)
+        assert not _alive(int(server_pid))
+    assert Path(socket_dir) == tmp_path / name or not Path(socket_dir).exists()
 
 
 def _alive(pid: int, patience: float = 5) -> bool:
