@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TypeVarTuple
 
 from sqlalchemy import (
+    BindParameter,
     CheckConstraint,
     ColumnElement,
     ForeignKey,
@@ -190,7 +191,9 @@ async def list_departments(
     return [ListedDepartment(*row) for row in rows], await _count(connection, wanted)
 
 
-def within_department(hospital_id: int, department_id: int) -> Select[int]:
+def within_department(
+    hospital_id: int | BindParameter[int], department_id: int | BindParameter[int]
+) -> Select[int]:
     """The ids of a department and of all below it."""
     d = DepartmentRow
     below = (

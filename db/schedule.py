@@ -3,8 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 
-from sqlalchemy import Row, Select, and_, case, func, insert, or_, select, text, update
+from sqlalchemy import (
+    BigInteger,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.catalogue import DepartmentRow, DoctorRow, ScheduleRow, SourceRow, within_department
@@ -84,6 +98,25 @@ def _schedules() -> Select[*Columns]:
     ).join(d, d.id == s.doctor_id)
 
 
+@cache
+def _listing(by_doctor: bool, by_department: bool) -> tuple[Select[*Columns], Select[int]]:
+    """One page, and the count of all: built once, because building costs as much as asking."""
+    s = ScheduleRow
+    hospital_id = bindparam("hospital_id", type_=BigInteger)
+    matching = [
+        s.hospital_id == hospital_id,
+        s.date.between(bindparam("first"), bindparam("last")),
+    ]
+    if by_doctor:
+        matching.append(s.doctor_id == bindparam("doctor_id"))
+    if by_department:
+        inside = within_department(hospital_id, bindparam("department_id", type_=BigInteger))
+        matching.append(s.department_id.in_(inside))
+    ordered = _schedules().where(*matching).order_by(s.starts_at, s.id)
+    one_page = ordered.limit(bindparam("size")).offset(bindparam("offset"))
+    return one_page, select(func.count()).select_from(s).where(*matching)
+
+
 async def list_schedules(
     connection: AsyncConnection, hospital_id: int, wanted: Wanted, *, page: int, size: int
 ) -> tuple[Sequence[ScheduleView], int]:
@@ -91,23 +124,14 @@ async def list_schedules(
 
     Rows as they are, without an object for each: a page of 60 is most of what patients ask for.
     """
-    s = ScheduleRow
-    matching = [
-        s.hospital_id == hospital_id,
-        s.date.between(wanted.first, wanted.last),
-    ]
-    if wanted.doctor_id is not None:
-        matching.append(s.doctor_id == wanted.doctor_id)
-    if wanted.department_id is not None:
-        inside = within_department(hospital_id, wanted.department_id)
-        matching.append(s.department_id.in_(inside))
     offset = (page - 1) * size
-    ordered = _schedules().where(*matching).order_by(s.starts_at, s.id)
-    rows = (await connection.execute(ordered.limit(size).offset(offset))).all()
+    one_page, count = _listing(wanted.doctor_id is not None, wanted.department_id is not None)
+    values = {"hospital_id": hospital_id, **vars(wanted)}
+    found = await connection.execute(one_page, {**values, "size": size, "offset": offset})
+    rows = found.all()
     if rows and len(rows) < size:  # the last page tells the total
         return rows, offset + len(rows)
-    counted = await connection.execute(select(func.count()).select_from(s).where(*matching))
-    return rows, int(counted.scalar_one())
+    return rows, int((await connection.execute(count, values)).scalar_one())
 
 
 async def find_schedule(
