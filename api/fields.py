@@ -65,11 +65,12 @@ def to_id_card(value: str) -> str:
 
 
 def to_name(value: str) -> str:
-    name = " ".join(unicodedata.normalize("NFC", value).split(" ")).strip()
+    spaced = "".join(" " if unicodedata.category(c) == "Zs" else c for c in value)
+    name = unicodedata.normalize("NFC", re.sub(" +", " ", spaced).strip())
     if not 1 <= len(name) <= 50:
         raise PydanticCustomError("name", "must have 1 to 50 characters")
-    # Category C: controls, invisible and direction marks, unassigned; Z: only the plain space.
-    if any(unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" for c in name):
+    # Controls, invisible and direction marks, unassigned ones; line and paragraph separators.
+    if any(unicodedata.category(c)[0] in "CZ" and c != " " for c in name):
         raise PydanticCustomError("name", "must not contain control characters")
     return name
 

@@ -1,0 +1,155 @@
+"""A real application on a real PostgreSQL, with no network: what API tests talk to."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+
+import httpx
+from argon2 import PasswordHasher
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from stdnum.cn.ric import calc_check_digit
+from temporalio.client import Client
+
+from activities.gateways.payment import PaymentGateway
+from activities.gateways.sending import MessageError, Sent
+from activities.gateways.sms import SmsGateway
+from api import auth, catalogue, errors, schedules, users
+from api.context import Context
+from api.doorbell import Doorbell
+from api.passwords import Passwords
+from api.revocations import Revocations
+from api.tokens import AccessTokens
+from db.base import engine_for
+from db.keyring import Keyring
+from domain.hospital import AccountPolicy, HospitalConfig, Policies
+from runtime.lifecycles import TemporalLifecycles
+from runtime.metrics import Metrics
+from runtime.settings import read_settings
+from tests.support.catalogue import a_config
+
+BASE = "http://hospital.test/api/hospital"
+NOBODY_LISTENS = "127.0.0.1:1"
+PASSWORD = "clear-water-7"
+
+
+@dataclass
+class RememberedSms:
+    """An SmsGateway that sends nothing and remembers everything."""
+
+    sent: list[tuple[str, str]] = field(default_factory=list)  # to, text
+    fails_with: MessageError | None = None
+
+    async def send(self, *, to: str, text: str, key: str) -> Sent:
+        if self.fails_with:
+            raise self.fails_with
+        self.sent.append((to, text))
+        return Sent(provider_id=f"test:{key}", receipt_expected=False)
+
+    async def find(self, *, to: str, text: str, since: datetime) -> Sent | None:
+        return None
+
+    def code_for(self, phone: str) -> str:
+        """The code in the newest message to this Chinese number."""
+        text = next(text for to, text in reversed(self.sent) if to == f"+86{phone}")
+        found = re.search(r"(?<!\d)\d{6}(?!\d)", text)
+        assert found, text
+        return found.group()
+
+
+def hospital_config(accounts: AccountPolicy | None = None) -> HospitalConfig:
+    """The hospital of the other tests, with these rules for accounts."""
+    return replace(a_config(), policies=Policies(accounts=accounts or AccountPolicy()))
+
+
+async def make_context(
+    database_url: str,
+    keyring: Keyring,
+    config: HospitalConfig | None = None,
+    *,
+    sms: SmsGateway | None = None,
+    payments: Mapping[str, PaymentGateway] | None = None,
+    temporal: Client | None = None,
+    passwords: Passwords | None = None,
+    env: str = "dev",
+) -> Context:
+    """As an API process has it. Temporal is away unless given; dispose of `engine` at the end."""
+    config = config or hospital_config()
+    engine = engine_for(database_url, pool_size=20)
+    valid = config.policies.accounts.access_token
+    client = temporal or await Client.connect(NOBODY_LISTENS, lazy=True)
+    return Context(
+        settings=read_settings(
+            {
+                "HOSPITAL_ENV": env,
+                "HOSPITAL_DATABASE_URL": database_url,
+                "HOSPITAL_KEYRING": "keyring.json",
+            }
+        ),
+        config=config,
+        engine=engine,
+        keyring=keyring,
+        lifecycles=TemporalLifecycles(client, engine, config),
+        payments=dict(payments or {}),
+        sms=sms or RememberedSms(),
+        tokens=AccessTokens(keyring, valid),
+        revocations=Revocations(engine, valid),
+        doorbell=Doorbell(engine),
+        metrics=Metrics(CollectorRegistry()),
+        passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
+    )
+
+
+def create_app(context: Context) -> FastAPI:
+    app = FastAPI()
+    app.state.context = context
+    errors.install(app)
+    for router in (auth.router, users.router, catalogue.router, schedules.router):
+        app.include_router(router, prefix="/api/hospital")
+    return app
+
+
+def client_of(context: Context, *, address: str = "203.0.113.7") -> httpx.AsyncClient:
+    """A client that calls the application in this process, as if from this address."""
+    transport = httpx.ASGITransport(create_app(context), client=(address, 4321))
+    return httpx.AsyncClient(transport=transport, base_url=BASE)
+
+
+@dataclass
+class Patron:
+    """Somebody who is logged in."""
+
+    phone: str
+    password: str
+    user_id: int
+    access_token: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.access_token}"}
+
+
+async def registered(
+    client: httpx.AsyncClient,
+    sms: RememberedSms,
+    phone: str,
+    password: str = PASSWORD,
+    name: str | None = None,
+) -> Patron:
+    """Register this Chinese number, by SMS as everybody does."""
+    asked = await client.post("/auth/sms-codes", json={"phone": phone, "purpose": "register"})
+    assert asked.status_code == 202, asked.text
+    new = {"phone": phone, "code": sms.code_for(phone), "password": password, "name": name}
+    answer = await client.post("/auth/register", json=new)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    return Patron(phone, password, body["user"]["id"], body["accessToken"], body["refreshToken"])
+
+
+def id_card(birth_date: date, *, sequence: int = 3) -> str:
+    """A number with everything right, of a region that does not exist: nobody has it.
+    An odd `sequence` (of three digits) is a man's."""
+    digits = f"990000{birth_date:%Y%m%d}{sequence:03d}"
+    return digits + str(calc_check_digit(digits + "0"))
