@@ -99,7 +99,7 @@ IdCard = Annotated[
     str,
     Field(
         max_length=32,
-        examples=["990000199003070038"],
+        examples=["99000019900307003X"],
         description="Resident identity number (GB 11643), 18 digits.",
     ),
     AfterValidator(to_id_card),
