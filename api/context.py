@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from temporalio.client import Client
 
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
@@ -15,10 +15,12 @@ from api.passwords import Passwords
 from api.problems import Problem
 from api.revocations import Revocations
 from api.tokens import AccessTokens
+from db.appointment import BookingRules
 from db.keyring import Keyring
 from domain.access import Action, Caller, may
 from domain.hospital import HospitalConfig
 from domain.message import MessageTexts
+from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import Metrics
 from runtime.settings import Settings
@@ -30,7 +32,7 @@ class Context:
     config: HospitalConfig
     engine: AsyncEngine
     keyring: Keyring
-    temporal: Client
+    lifecycles: TemporalLifecycles
     payments: dict[str, PaymentGateway]  # by channel
     sms: SmsGateway
     tokens: AccessTokens
@@ -43,6 +45,15 @@ class Context:
     @property
     def hospital_id(self) -> int:
         return self.config.hospital.id
+
+    @cached_property
+    def autocommit(self) -> AsyncEngine:
+        """The same pool, for work that is one statement: it saves two round trips."""
+        return self.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @cached_property
+    def booking_rules(self) -> BookingRules:
+        return BookingRules.of(self.config)
 
 
 def get_context(request: Request) -> Context:

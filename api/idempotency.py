@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import CurrentCaller
 from api.problems import Problem
-from db.idempotency import IdempotencyMismatch, first_answer, remember
+from db.idempotency import IdempotencyMismatch, first_answer, remember, was_answered
 
 IdempotencyKey = Annotated[
     str | None,
@@ -48,6 +48,20 @@ class OnceOnly:
     async def remember(self, connection: AsyncConnection, reference: str) -> None:
         if self.key is not None:
             await remember(connection, self.account_id, self.key, reference)
+
+    async def done_before(self, connection: AsyncConnection) -> bool:
+        """For commands: whether this very request succeeded before. Takes nothing."""
+        if self.key is None:
+            return False
+        try:
+            return await was_answered(connection, self.account_id, self.key, self.body_hash)
+        except IdempotencyMismatch:
+            raise Problem("idempotency_mismatch") from None
+
+    async def done(self, connection: AsyncConnection, reference: str) -> None:
+        """For commands: it succeeded. A refusal leaves nothing and is judged anew."""
+        if await self.answered(connection) is None:
+            await self.remember(connection, reference)
 
 
 async def get_once(

@@ -4,6 +4,7 @@ import time
 import uuid
 
 import structlog
+from fastapi import HTTPException
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,7 +37,7 @@ class BodyLimit:
             message = await receive()
             read += len(message.get("body", b""))
             if read > self.limit:
-                raise Problem("too_large")
+                raise HTTPException(413)  # FastAPI passes this one on, and no other, while reading
             return message
 
         await self.app(scope, limited, send)
@@ -69,7 +70,7 @@ class Observed:
             await self.app(scope, receive, observed)
         finally:
             route = scope.get("route")
-            self.metrics.http_request(
+            self.metrics.http(
                 route=getattr(route, "path", "unmatched"),
                 method=scope["method"],
                 status=status,

@@ -40,6 +40,20 @@ async def first_answer(
     return reference
 
 
+async def was_answered(
+    connection: AsyncConnection, account_id: int, key: str, body_hash: bytes
+) -> bool:
+    """Whether this key has its answer. Raises IdempotencyMismatch."""
+    given = await connection.scalar(
+        select(IdempotencyRow.body_hash).where(
+            IdempotencyRow.account_id == account_id, IdempotencyRow.key == key
+        )
+    )
+    if given is not None and given != body_hash:
+        raise IdempotencyMismatch
+    return given is not None
+
+
 async def remember(connection: AsyncConnection, account_id: int, key: str, reference: str) -> None:
     await connection.execute(
         update(IdempotencyRow)

@@ -107,24 +107,34 @@ async def message_failed(connection: AsyncConnection, id: int, error_code: str) 
 
 
 async def message_delivered(
-    connection: AsyncConnection, provider_id: str, *, delivered: bool, error_code: str | None
+    connection: AsyncConnection,
+    provider_id: str,
+    *,
+    key: str | None,
+    delivered: bool,
+    error_code: str | None,
 ) -> str | None:
     """What the provider said in the end; the message's key, or None when it is not ours.
+
+    Found by `key` when the receipt carries it: the answer to our sending may have been lost.
     Receipts come in any order and more than once: the first final one stands."""
     row = await connection.execute(
         text(
             """update message set error_code = coalesce(error_code, :error_code),
                    status = case when status in ('claimed', 'sent') then :status else status end
-                where provider_id = :provider_id returning key"""
+                where case when cast(:key as text) is null then provider_id = :provider_id
+                           else key = :key end
+            returning key"""
         ),
         {
+            "key": key,
             "provider_id": provider_id,
             "status": "delivered" if delivered else "failed",
             "error_code": error_code,
         },
     )
-    key: str | None = row.scalar_one_or_none()
-    return key
+    found: str | None = row.scalars().first()
+    return found
 
 
 @dataclass(frozen=True)
@@ -173,3 +183,64 @@ async def find_recipient(connection: AsyncConnection, order_no: str) -> Recipien
         )
     ).one_or_none()
     return Recipient(**row._mapping) if row else None
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class FeedItem:
+    """A message as its reader gets it; the text is sealed."""
+
+    id: int
+    channel: str
+    template: str
+    params: Fields
+    created_at: datetime
+    read_at: datetime | None
+    sealed: bytes
+    wrapped: bytes | None
+
+
+ITEM = "m.id, m.channel, m.template, m.params, m.created_at, m.read_at, m.sealed, k.wrapped"
+MINE = "m.account_id = :account_id and m.channel = 'in_app' and k.wrapped is not null"
+FEED = text(
+    f"""select {ITEM} from message m join data_key k on k.id = m.data_key_id
+         where {MINE} order by m.id desc limit :size offset (:page - 1) * :size"""
+)
+FEED_TOTAL = text(
+    f"select count(*) from message m join data_key k on k.id = m.data_key_id where {MINE}"
+)
+READ = text(
+    f"""update message m set read_at = coalesce(m.read_at, now())
+         from data_key k where k.id = m.data_key_id and {MINE} and m.id = :id returning {ITEM}"""
+)
+SENT = text(
+    f"""select {ITEM} from message m join data_key k on k.id = m.data_key_id
+         where m.hospital_id = :hospital_id and k.wrapped is not null
+           and (cast(:to_index as bytea) is null or m.to_index = :to_index)
+         order by m.id desc limit 200"""
+)
+
+
+async def read_feed(
+    connection: AsyncConnection, account_id: int, page: int, size: int
+) -> tuple[list[FeedItem], int]:
+    """An account's in-app messages, newest first, and how many there are."""
+    values = {"account_id": account_id, "page": page, "size": size}
+    rows = await connection.execute(FEED, values)
+    total = await connection.scalar(FEED_TOTAL, values)
+    return [FeedItem(*row) for row in rows], total or 0
+
+
+async def mark_read(connection: AsyncConnection, account_id: int, id: int) -> FeedItem | None:
+    row = (await connection.execute(READ, {"account_id": account_id, "id": id})).one_or_none()
+    return FeedItem(*row) if row else None
+
+
+async def sent_messages(
+    connection: AsyncConnection, hospital_id: int, to_index: bytes | None
+) -> list[FeedItem]:
+    """What went out on any channel, newest first, at most 200: for the development outbox."""
+    values = {"hospital_id": hospital_id, "to_index": to_index}
+    return [FeedItem(*row) for row in await connection.execute(SENT, values)]

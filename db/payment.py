@@ -130,6 +130,16 @@ async def find_payment(connection: AsyncConnection, payment_no: str) -> Payment 
     return _payment(row) if row else None
 
 
+async def owner_of(connection: AsyncConnection, hospital_id: int, payment_no: str) -> int | None:
+    """The account that pays."""
+    found: int | None = await connection.scalar(
+        select(PaymentRow.account_id).where(
+            PaymentRow.payment_no == payment_no, PaymentRow.hospital_id == hospital_id
+        )
+    )
+    return found
+
+
 async def payments_of(connection: AsyncConnection, order_no: str) -> list[Payment]:
     """All attempts to pay an order, oldest first."""
     rows = await connection.execute(

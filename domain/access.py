@@ -25,6 +25,7 @@ class Capacity(StrEnum):
 
 
 class Action(StrEnum):
+    BOOK = "book"
     SEE = "see"
     PAY = "pay"
     CANCEL = "cancel"
@@ -55,6 +56,7 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
 }
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
+    Action.BOOK: frozenset({Role.PATIENT}),
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
     Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
     Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),

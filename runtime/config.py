@@ -13,7 +13,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo
 
 from domain.hospital import HospitalConfig, Policies, QuietHours
@@ -27,6 +27,8 @@ from runtime.config_source import (
     overlay,
     read_file,
 )
+
+Values = TypeVar("Values")
 
 
 class ConfigError(Exception):
@@ -52,6 +54,18 @@ def load_config(path: Path, environ: Mapping[str, str]) -> HospitalConfig:
         raise ConfigError(problems)
     assert isinstance(config, HospitalConfig)  # noqa: S101 - an unread entry is a problem
     return config
+
+
+def load_values(cls: type[Values], path: Path) -> Values:
+    """Another file than the hospital's, in the shape of this dataclass. Raises ConfigError."""
+    root, problems = read_file(path)
+    if root is None:
+        raise ConfigError(problems)
+    values = _Reader(problems).read(cls, root, "")
+    if problems:
+        raise ConfigError(problems)
+    assert isinstance(values, cls)  # noqa: S101 - an unread entry is a problem
+    return values
 
 
 class Rule(NamedTuple):

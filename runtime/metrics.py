@@ -31,6 +31,7 @@ class Metrics:
     """One per process, made in its entry point."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
         self._http = Histogram(
             "hospital_http_request_seconds",
             "HTTP requests by route template, method and status.",

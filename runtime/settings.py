@@ -52,6 +52,7 @@ class Settings:
     database_url: str = field(repr=False)
     keyring_path: Path
     public_url: str
+    temporal_ui_urls: tuple[str, ...]  # origins whose pages may ask the codec
     temporal: TemporalSettings
     sandbox_gateway_url: str | None
     sandbox_gateway_secret: str | None = field(repr=False)
@@ -87,6 +88,11 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         database_url=required("HOSPITAL_DATABASE_URL"),
         keyring_path=Path(required("HOSPITAL_KEYRING")),
         public_url=environ.get("HOSPITAL_PUBLIC_URL", "http://127.0.0.1:8000").rstrip("/"),
+        temporal_ui_urls=tuple(
+            environ.get(
+                "HOSPITAL_TEMPORAL_UI_URLS", "http://127.0.0.1:8233,http://localhost:8233"
+            ).split(",")
+        ),
         temporal=TemporalSettings(
             address=environ.get("TEMPORAL_ADDRESS", "127.0.0.1:7233"),
             namespace=environ.get("TEMPORAL_NAMESPACE", "default"),

@@ -10,7 +10,12 @@ from db.account.accounts import (
     set_preferences,
 )
 from db.account.codes import issue_code, try_code
-from db.account.data_keys import SealingKey, new_sealing_key, sealing_key_for_phone
+from db.account.data_keys import (
+    SealingKey,
+    new_sealing_key,
+    sealing_key_for_phone,
+    sealing_key_of_patient,
+)
 from db.account.patients import (
     HeldPatient,
     Patient,
@@ -72,6 +77,7 @@ __all__ = [
     "refresh_session",
     "register_account",
     "sealing_key_for_phone",
+    "sealing_key_of_patient",
     "set_password",
     "set_preferences",
     "try_code",

@@ -6,7 +6,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.account.rows import AccountRow, DataKeyRow
+from db.account.rows import AccountRow, DataKeyRow, PatientRow
 from db.keyring import DataKey, Keyring
 from db.message import MessageRow
 
@@ -57,3 +57,16 @@ async def sealing_key_for_phone(
         if row := found.first():
             return SealingKey(row.id, keyring.unwrap(row.wrapped))
     return await new_sealing_key(connection, keyring)
+
+
+async def sealing_key_of_patient(
+    connection: AsyncConnection, keyring: Keyring, account_id: int, patient_id: int
+) -> SealingKey | None:
+    """The key of a person that this account holds, or None when it holds no such person."""
+    found = await connection.execute(
+        select(DataKeyRow.id, DataKeyRow.wrapped)
+        .join(PatientRow, PatientRow.data_key_id == DataKeyRow.id)
+        .where(PatientRow.id == patient_id, PatientRow.account_id == account_id)
+    )
+    row = found.one_or_none()
+    return SealingKey(row.id, keyring.unwrap(row.wrapped)) if row else None

@@ -1,0 +1,68 @@
+"""The application: routes, middleware, error answers."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from api import (
+    appointments,
+    auth,
+    callbacks,
+    catalogue,
+    dev,
+    errors,
+    health,
+    notifications,
+    operations,
+    payments,
+    schedules,
+    users,
+)
+from api.codec import codec_app
+from api.context import Context
+from api.middleware import BodyLimit, Observed
+from runtime.background import running
+
+BASE = "/api/hospital"
+ROUTERS = (
+    auth.router,
+    users.router,
+    catalogue.router,
+    schedules.router,
+    appointments.router,
+    payments.router,
+    operations.router,
+    notifications.router,
+    callbacks.router,
+)
+
+
+def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
+    """`loopback`: whether only this machine can reach it. The development routes ask for that."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(context.doorbell.run(), context.revocations.run()):
+            yield
+
+    app = FastAPI(
+        title=context.config.hospital.name,
+        description="互联网医院 · Internet hospital. Every order is a durable workflow.",
+        version="0.1.0",
+        lifespan=lifespan,
+        openapi_url=f"{BASE}/openapi.json",
+        docs_url=f"{BASE}/docs",
+        redoc_url=None,
+    )
+    app.state.context = context
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router, prefix=BASE)
+    if context.settings.dev and loopback:
+        app.include_router(dev.router, prefix=BASE)
+    app.include_router(health.router)
+    app.mount("/codec", codec_app(context))
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Observed, metrics=context.metrics)
+    return app

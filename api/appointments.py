@@ -1,0 +1,318 @@
+"""Booking (预约挂号) and keeping an appointment. A route is one message."""
+
+import datetime as dt
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.commands import Command, allow, carry_out
+from api.context import Context, CurrentCaller, InContext, Transaction, require
+from api.documented import refusals
+from api.fields import today_at
+from api.idempotency import Once, OnceOnly
+from api.orders import appointment_order, note_reading, stake_of, timeline_entry
+from api.problems import Problem
+from api.schemas.appointment import AppointmentOrder, NewAppointment, Note, TimelineEntry
+from api.schemas.base import Page
+from api.schemas.paging import Id, InPages
+from db.account import hold_patient, sealing_key_of_patient
+from db.appointment import (
+    Appointment,
+    OrderFilter,
+    book,
+    find_appointment,
+    find_order,
+    list_appointments,
+)
+from db.appointment import NewAppointment as NewRow
+from db.journal import audit, read_timeline
+from domain.access import APPOINTMENT, Action, Caller, Capacity, Role
+from domain.appointment import AppointmentStatus
+from domain.order import Actor, NumberPrefix, new_number
+from workflows.appointment import Command as WorkflowCommand
+
+router = APIRouter(prefix="/appointments", tags=["appointments"])
+
+NOT_FOUND = frozenset({"patient_unknown", "schedule_unknown"})
+SEEN = refusals("not_authenticated", "not_found")
+COMMANDED = refusals(
+    "not_authenticated",
+    "forbidden",
+    "not_found",
+    "not_allowed",
+    "idempotency_mismatch",
+    "try_again",
+)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Book a source of a slot",
+    responses=refusals(
+        "not_authenticated", "forbidden", "not_found", "invalid", "slot_full", "slot_begun",
+        "schedule_unavailable", "not_open_yet", "not_offered", "already_booked", "daily_limit",
+        "suspended", "booking_refused", "idempotency_mismatch", "unavailable",
+    ),
+)  # fmt: skip
+async def book_appointment(
+    new: NewAppointment, caller: CurrentCaller, context: InContext, once: Once
+) -> AppointmentOrder:
+    """Take one source and hold it until `payBy`. It is paid by `POST /payments`."""
+    require(caller, Action.BOOK)
+    if new.patient_id is not None and new.symptoms is None:
+        # The common way: one statement, which is its own transaction.
+        async with context.autocommit.connect() as connection:
+            order_no = await _book(context, connection, caller, new, once)
+            order = await find_order(connection, context.hospital_id, order_no)
+    else:
+        async with context.engine.begin() as connection:
+            order_no = await _book(context, connection, caller, new, once)
+            order = await find_order(connection, context.hospital_id, order_no)
+    context.doorbell.ring()
+    if order is None:
+        raise Problem("not_found")
+    return appointment_order(context, order)
+
+
+async def _book(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    new: NewAppointment,
+    once: OnceOnly,
+) -> str:
+    """The number of the order that was made, or of the one made before under this key."""
+    patient_id, held = await _patient(context, connection, caller, new)
+    row = NewRow(
+        hospital_id=context.hospital_id,
+        account_id=caller.account_id,
+        schedule_id=new.schedule_id,
+        patient_id=patient_id,
+        held=held,
+        order_no=new_number(NumberPrefix.APPOINTMENT, today_at(context.config.hospital)),
+        symptoms=await _seal_symptoms(context, connection, caller, patient_id, new.symptoms),
+        key=once.key,
+        body_hash=once.body_hash if once.key else None,
+    )
+    code, order_no = await book(connection, row, context.booking_rules)
+    context.metrics.booking(code)
+    if code in NOT_FOUND:
+        raise Problem("not_found")
+    if code not in ("booked", "repeated"):
+        raise Problem(code)
+    return order_no
+
+
+async def _patient(
+    context: Context, connection: AsyncConnection, caller: Caller, new: NewAppointment
+) -> tuple[int, bool]:
+    """The person to book for, and whether the account held them before this request."""
+    if new.patient_id is not None:
+        return new.patient_id, True
+    if new.patient_info is None:
+        raise Problem.of_field("patientInfo", "give either patientInfo or patientId")
+    person = new.patient_info.person(today_at(context.config.hospital))
+    held = await hold_patient(
+        connection, context.keyring, context.hospital_id, caller.account_id, person
+    )
+    if not held.same_name:
+        raise Problem.of_field(
+            "patientInfo.name", "you hold a person with this ID number under another name"
+        )
+    return held.id, not held.created
+
+
+async def _seal_symptoms(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    patient_id: int,
+    symptoms: str | None,
+) -> bytes | None:
+    if symptoms is None:
+        return None
+    key = await sealing_key_of_patient(connection, context.keyring, caller.account_id, patient_id)
+    if key is None:
+        raise Problem("not_found")
+    return key.key.seal({"symptoms": symptoms})
+
+
+# Looking
+
+
+@router.get("", summary="List appointments", responses=refusals("invalid", "not_authenticated"))
+async def get_appointments(
+    caller: CurrentCaller,
+    context: InContext,
+    connection: Transaction,
+    paging: InPages,
+    status: AppointmentStatus | None = None,
+    date: Annotated[dt.date | None, Query(description="of the visit")] = None,
+) -> Page[AppointmentOrder]:
+    """A patient's own; a doctor's patients; everything for operators and nurses. Newest first."""
+    account_id, doctor_id, capacity = _scope(caller)
+    wanted = OrderFilter(
+        hospital_id=context.hospital_id,
+        account_id=account_id,
+        doctor_id=doctor_id,
+        status=status,
+        date=date,
+        page=paging.page,
+        size=paging.size,
+    )
+    orders, total = await list_appointments(connection, wanted)
+    for order in orders:
+        await note_reading(connection, caller, capacity, order, "list")
+    items = [appointment_order(context, order) for order in orders]
+    return Page(items=items, total=total, page=paging.page, size=paging.size)
+
+
+def _scope(caller: Caller) -> tuple[int | None, int | None, Capacity]:
+    if caller.roles & {Role.OPERATOR, Role.NURSE}:
+        office = Capacity.OPERATOR if Role.OPERATOR in caller.roles else Capacity.NURSE
+        return None, None, office
+    if caller.doctor_id is not None:
+        return None, caller.doctor_id, Capacity.ITS_DOCTOR
+    return caller.account_id, None, Capacity.OWNER
+
+
+@router.get("/{id}", summary="One appointment", responses=SEEN)
+async def get_appointment(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> AppointmentOrder:
+    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
+    await note_reading(connection, caller, capacity, order, "read")
+    return appointment_order(context, order)
+
+
+@router.get("/{id}/timeline", summary="What happened to it, oldest first", responses=SEEN)
+async def get_timeline(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> list[TimelineEntry]:
+    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
+    await note_reading(connection, caller, capacity, order, "timeline")
+    return [timeline_entry(move) for move in await read_timeline(connection, order.order_no)]
+
+
+# Commands
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel; free until the deadline",
+    response_model=AppointmentOrder,
+    responses=COMMANDED,
+)
+async def cancel(
+    id: Id, caller: CurrentCaller, context: InContext, once: Once, note: Note | None = None
+) -> Any:
+    """409 `late_cancel` after the deadline in `terms`. What was paid goes back."""
+    return await command(
+        context, caller, id, Action.CANCEL, "cancel", once, note.note if note else None
+    )
+
+
+@router.post(
+    "/{id}/check-in",
+    summary="Say that the patient is here",
+    response_model=AppointmentOrder,
+    responses=COMMANDED,
+)
+async def check_in(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
+    """409 `check_in_not_open` before the window opens."""
+    return await command(context, caller, id, Action.CHECK_IN, "check_in", once)
+
+
+@router.post(
+    "/{id}/complete",
+    summary="The visit is over",
+    response_model=AppointmentOrder,
+    responses=COMMANDED,
+)
+async def complete(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
+    return await command(context, caller, id, Action.COMPLETE, "complete", once)
+
+
+async def command(
+    context: Context,
+    caller: Caller,
+    id: int,
+    action: Action,
+    update: str,
+    once: OnceOnly,
+    note: str | None = None,
+) -> Any:
+    """A command that says nothing but who asks."""
+    async with context.engine.connect() as connection:
+        order, capacity = await _allowed(context, connection, caller, id, action)
+    arg = WorkflowCommand(capacity, caller.account_id)
+    asked = Command("appointment", order.order_no, action, update, arg)
+    return await order_command(context, caller, id, asked, once, note)
+
+
+async def order_command(
+    context: Context, caller: Caller, id: int, asked: Command, once: OnceOnly, note: str | None
+) -> Any:
+    """Ask the appointment's workflow, and answer with the order as it then is."""
+    async with context.engine.begin() as connection:
+        order, capacity = await _allowed(context, connection, caller, id, asked.action)
+        await note_reading(connection, caller, capacity, order, asked.action)
+        await keep_note(context, connection, caller, capacity, order, asked.action, note)
+
+    async def now() -> Appointment:
+        async with context.engine.connect() as connection:
+            found = await find_appointment(connection, context.hospital_id, id)
+        if found is None:
+            raise Problem("not_found")
+        return found
+
+    async def status_now() -> str:
+        return (await now()).status
+
+    async def answer() -> AppointmentOrder:
+        return appointment_order(context, await now())
+
+    return await carry_out(
+        context,
+        caller,
+        asked,
+        once,
+        status_now=status_now,
+        answer=answer,
+        location=f"/api/hospital/appointments/{id}",
+    )
+
+
+async def keep_note(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    capacity: Capacity,
+    order: Appointment,
+    action: Action,
+    note: str | None,
+) -> None:
+    """What the person wrote, sealed in the audit: it is about this patient and goes with them."""
+    if note is None:
+        return
+    key = context.keyring.unwrap(order.patient_key)
+    await audit(
+        connection,
+        order.hospital_id,
+        action,
+        order.order_no,
+        actor_role=Actor.person(capacity, caller.account_id).role,
+        actor_id=caller.account_id,
+        note=(order.patient_key_id, key.seal({"note": note})),
+    )
+
+
+async def _allowed(
+    context: Context, connection: AsyncConnection, caller: Caller, id: int, action: Action
+) -> tuple[Appointment, Capacity]:
+    order = await find_appointment(connection, context.hospital_id, id)
+    if order is None:
+        raise Problem("not_found")
+    return order, allow(caller, APPOINTMENT, action, stake_of(order))

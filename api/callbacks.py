@@ -1,0 +1,82 @@
+"""What message providers tell about delivery. Believed by signature, kept once, relayed."""
+
+from fastapi import APIRouter, Request
+from starlette.datastructures import FormData
+
+from activities.gateways.twilio_sms import BadSignature, MalformedCallback, TwilioCallbackVerifier
+from api.context import InContext
+from api.documented import refusals
+from api.problems import Problem
+from db.journal import audit
+from db.message import message_delivered
+from db.outbox import promise, receive
+from domain.message import Channel
+from runtime.gateways import CALLBACKS
+
+router = APIRouter(prefix="/callbacks", tags=["callbacks"])
+
+
+@router.post(
+    "/twilio",
+    summary="Twilio's status of an SMS",
+    status_code=204,
+    responses=refusals("bad_signature", "malformed", "not_found"),
+)
+async def twilio_status(request: Request, context: InContext) -> None:
+    if context.settings.twilio is None:
+        raise Problem("not_found")
+    form = dict(_texts(await request.form()))
+    url = f"{context.settings.public_url}{CALLBACKS}/twilio"
+    if request.url.query:
+        url += f"?{request.url.query}"
+    try:
+        receipt = TwilioCallbackVerifier(context.settings.twilio.auth_token).parse(
+            url, form, request.headers.get("x-twilio-signature")
+        )
+    except BadSignature:
+        async with context.engine.begin() as connection:
+            await audit(
+                connection,
+                context.hospital_id,
+                "bad_signature",
+                "callbacks/twilio",
+                actor_role="stranger",
+                details={"address": request.client.host if request.client else None},
+            )
+        raise Problem("bad_signature") from None
+    except MalformedCallback:
+        raise Problem("malformed") from None
+    if not receipt.state.final:
+        return
+    delivered = receipt.state == "delivered"
+    async with context.engine.begin() as connection:
+        new = await receive(
+            connection,
+            source="twilio",
+            event_id=f"{receipt.provider_id}:{receipt.state}",
+            subject=receipt.provider_id,
+            kind=receipt.state,
+            content={"error_code": receipt.error_code},
+        )
+        key = await message_delivered(
+            connection,
+            receipt.provider_id,
+            key=receipt.key,
+            delivered=delivered,
+            error_code=receipt.error_code,
+        )
+        if new and key is not None:
+            fact = key.rsplit(":", 1)[0]
+            await promise(
+                connection,
+                stream=f"message/{fact}",
+                workflow="message",
+                subject=fact,
+                signal="receipt",
+                args={"channel": Channel.SMS, "delivered": delivered},
+            )
+    context.doorbell.ring()
+
+
+def _texts(form: FormData) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in form.multi_items() if isinstance(value, str)]

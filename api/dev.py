@@ -1,0 +1,97 @@
+"""Development only: demo logins, what was sent, and a hand on the sandbox gateway.
+
+These routes are not made at all unless HOSPITAL_ENV is dev and the API is bound to loopback.
+"""
+
+import datetime as dt
+from contextlib import AsyncExitStack
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from activities.gateways.payment import GatewayRefused, GatewayUnavailable
+from activities.gateways.sandbox_payment import SandboxControls, sandbox_http
+from api.context import Context, InContext, Transaction
+from api.documented import refusals
+from api.fields import to_e164
+from api.problems import Problem
+from api.schemas.base import Money, Schema
+from db.message import sent_messages
+
+router = APIRouter(prefix="/dev", tags=["development"])
+
+
+class SentMessage(Schema):
+    channel: str
+    to: str
+    template: str
+    text: str
+    at: dt.datetime
+
+
+@router.get("/outbox", summary="Messages sent, newest first", responses=refusals("invalid"))
+async def get_outbox(
+    context: InContext,
+    connection: Transaction,
+    to: Annotated[str | None, Query(description="a phone number or an e-mail address")] = None,
+) -> list[SentMessage]:
+    index = None if to is None else _index_of(context, to)
+    items = await sent_messages(connection, context.hospital_id, index)
+    opened = [(item, context.keyring.unwrap(item.wrapped).open(item.sealed)) for item in items]
+    return [
+        SentMessage(
+            channel=item.channel,
+            to=fields["to"],
+            template=item.template,
+            text=fields["text"],
+            at=item.created_at,
+        )
+        for item, fields in opened
+    ]
+
+
+def _index_of(context: Context, to: str) -> bytes:
+    if "@" in to:
+        return context.keyring.blind("email", to)
+    try:
+        return context.keyring.blind("phone", to_e164(to))
+    except ValueError:
+        raise Problem.of_field("to", "expected a phone number or an e-mail address") from None
+
+
+class PaidAtGateway(Schema):
+    payment_no: str
+    state: str
+    amount: Money | None
+    paid_at: dt.datetime | None
+
+
+@router.post(
+    "/sandbox-gateway/{paymentNo}/pay",
+    summary="The payer pays at the sandbox gateway",
+    responses=refusals("not_found", "unavailable"),
+)
+async def pay_at_sandbox(
+    context: InContext,
+    payment_no: Annotated[str, Path(alias="paymentNo", max_length=64)],
+    times: Annotated[int, Query(ge=1, le=20, description="how often the callback is sent")] = 1,
+    delay: Annotated[dt.timedelta, Query(description="of the callback, ISO 8601")] = dt.timedelta(),
+    fail: Annotated[bool, Query(description="the payer's bank says no")] = False,
+    callback: Annotated[bool, Query(description="false: the callback is lost")] = True,
+) -> PaidAtGateway:
+    """It takes the money and sends its signed callback, also for a payment that was closed."""
+    url, secret = context.settings.sandbox_gateway_url, context.settings.sandbox_gateway_secret
+    if url is None or secret is None:
+        raise Problem("not_found")
+    async with AsyncExitStack() as stack:
+        http = sandbox_http()
+        stack.push_async_callback(http.aclose)
+        try:
+            paid = await SandboxControls(url, secret, http).pay(
+                payment_no, times=times, delay=delay, fail=fail, callback=callback
+            )
+        except GatewayRefused:
+            raise Problem("not_found") from None
+        except GatewayUnavailable:
+            raise Problem("unavailable") from None
+    return PaidAtGateway.model_validate(paid)

@@ -1,0 +1,122 @@
+"""Appointments (预约订单) as their readers see them: opened seals, nothing decided."""
+
+from datetime import date
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.context import Context
+from api.schemas.appointment import (
+    AppointmentOrder,
+    PatientOfOrder,
+    Terms,
+    TimelineActor,
+    TimelineEntry,
+)
+from db.account import PatientDetails, open_patient
+from db.appointment import TERMS, Appointment
+from db.journal import log_access
+from domain.access import Caller, Capacity, Stake
+from domain.account import age_on
+from domain.appointment import AppointmentStatus
+from domain.order import Actor, Move
+
+
+def stake_of(order: Appointment) -> Stake:
+    return Stake(order.account_id, order.doctor_id)
+
+
+def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
+    patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
+    account = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    paid = order.payment_no is not None or order.price == 0
+    return AppointmentOrder(
+        id=order.id,
+        order_no=order.order_no,
+        user_id=order.account_id,
+        user_name=account.get("name") or patient.name,
+        phone=_shown(patient)["phone"],
+        id_card=patient.id_card,
+        hospital_id=order.hospital_id,
+        hospital_name=context.config.hospital.name,
+        department_id=order.department_id,
+        department_name=order.department_name,
+        doctor_id=order.doctor_id,
+        doctor_name=order.doctor_name,
+        doctor_title=order.doctor_title,
+        schedule_date=order.date,
+        time_slot=order.time_slot,
+        source_id=order.source_id,
+        status=AppointmentStatus(order.status),
+        price=order.price,
+        paid=paid,
+        patient_info=_patient(patient, order.date),
+        check_in=order.check_in_time is not None,
+        check_in_time=order.check_in_time,
+        created_at=order.created_at,
+        patient_id=order.patient_id,
+        schedule_id=order.schedule_id,
+        location=order.location,
+        starts_at=order.starts_at,
+        symptoms=_symptoms(context, order),
+        pay_by=order.pay_by,
+        queue_number=order.queue_number if paid else None,
+        reason=order.reason,
+        refund_status=order.refund_status,
+        refunded_amount=order.refunded_amount,
+        terms=Terms.model_validate(TERMS.validate_python(order.terms)),
+        version=order.version,
+    )
+
+
+def timeline_entry(move: Move) -> TimelineEntry:
+    return TimelineEntry(
+        at=move.at,
+        event=move.event,
+        from_=move.from_status,
+        to=move.to_status,
+        actor=TimelineActor(role=move.actor_role, id=move.actor_id),
+        reason=move.reason,
+        version=move.version,
+    )
+
+
+async def note_reading(
+    connection: AsyncConnection,
+    caller: Caller,
+    capacity: Capacity,
+    order: Appointment,
+    action: str,
+) -> None:
+    """Others than the owner leave a trace when they read a patient's data."""
+    if capacity is Capacity.OWNER:
+        return
+    await log_access(
+        connection,
+        order.hospital_id,
+        actor_role=Actor.person(capacity, caller.account_id).role,
+        actor_id=caller.account_id,
+        patient_id=order.patient_id,
+        object=f"appointment/{order.order_no}",
+        action=action,
+    )
+
+
+def _patient(patient: PatientDetails, on: date) -> PatientOfOrder:
+    return PatientOfOrder(**_shown(patient), age=age_on(patient.birth_date, on))
+
+
+def _shown(patient: PatientDetails) -> dict[str, Any]:
+    return {
+        "name": patient.name,
+        "gender": patient.gender,
+        "id_card": patient.id_card,
+        "phone": patient.phone,
+    }
+
+
+def _symptoms(context: Context, order: Appointment) -> str | None:
+    if order.symptoms is None:
+        return None
+    opened: str = context.keyring.unwrap(order.patient_key).open(order.symptoms)["symptoms"]
+    return opened

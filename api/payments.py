@@ -1,0 +1,228 @@
+"""Paying an order, and what the gateway calls back."""
+
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from activities.gateways.payment import (
+    BadCallback,
+    BadSignature,
+    EventKind,
+    GatewayError,
+    GatewayEvent,
+)
+from api.commands import allow
+from api.context import Context, CurrentCaller, InContext, Transaction
+from api.documented import refusals
+from api.fields import today_at
+from api.idempotency import Once
+from api.problems import Problem
+from api.schemas.payment import NewPayment, Payment, Refund
+from db.appointment import lock_payable
+from db.journal import audit
+from db.outbox import promise, receive
+from db.payment import (
+    Payment as PaymentRecord,
+)
+from db.payment import (
+    find_payment,
+    keep_pay_url,
+    open_payment,
+    owner_of,
+    refunds_of,
+)
+from domain.access import APPOINTMENT, Action, Caller, Stake
+from domain.appointment import AppointmentStatus
+from domain.order import NumberPrefix, new_number
+
+log = structlog.get_logger(__name__)
+router = APIRouter(prefix="/payments", tags=["payments"])
+
+# What the payment's workflow hears of an event.
+MONEY = ("amount", "at", "transaction_id")
+REFUND = ("refund_no",)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Pay an order",
+    responses={
+        200: {"description": "The order's payment that is open already", "model": Payment},
+        **refusals(
+            "not_authenticated", "not_found", "not_payable", "channel_unavailable",
+            "idempotency_mismatch", "unavailable",
+        ),
+    },
+)  # fmt: skip
+async def pay(
+    new: NewPayment, caller: CurrentCaller, context: InContext, once: Once, response: Response
+) -> Payment:
+    """Opens a payment at the gateway and says where to pay. While one is open, it comes back."""
+    async with context.engine.begin() as connection:
+        earlier = await once.answered(connection)
+        if earlier is None:
+            payment, made = await _open(context, connection, caller, new)
+            await once.remember(connection, payment.payment_no)
+        else:
+            payment, made = await _found(connection, earlier), True
+    context.doorbell.ring()
+    payment = await _prepaid(context, payment)
+    if not made:
+        response.status_code = 200
+    return await _shown(context, payment)
+
+
+async def _open(
+    context: Context, connection: AsyncConnection, caller: Caller, new: NewPayment
+) -> tuple[PaymentRecord, bool]:
+    order = await lock_payable(connection, context.hospital_id, new.order_no)
+    if order is None:
+        raise Problem("not_found")
+    allow(caller, APPOINTMENT, Action.PAY, Stake(order.account_id, order.doctor_id))
+    if order.status != AppointmentStatus.PENDING or not order.in_time:
+        raise Problem("not_payable", orderStatus=order.status)
+    if new.channel not in context.payments:
+        raise Problem("channel_unavailable")
+    return await open_payment(
+        connection,
+        hospital_id=context.hospital_id,
+        account_id=caller.account_id,
+        payment_no=new_number(NumberPrefix.PAYMENT, today_at(context.config.hospital)),
+        order_no=order.order_no,
+        amount=order.price,
+        channel=new.channel,
+        expires_at=order.pay_by,
+    )
+
+
+async def _prepaid(context: Context, payment: PaymentRecord) -> PaymentRecord:
+    """With the address to pay at. The row stands first, so that no money comes for an unknown
+    payment; a request that died before this is made good by the next one."""
+    if payment.pay_url is not None:
+        return payment
+    try:
+        prepay = await context.payments[payment.channel].prepay(
+            payment.payment_no,
+            amount=payment.amount,
+            description="appointment",
+            expires_at=payment.expires_at,
+        )
+    except GatewayError as error:
+        log.warning("prepay_failed", payment_no=payment.payment_no, reason=error.code)
+        raise Problem("unavailable", retry_after=2) from None
+    async with context.engine.begin() as connection:
+        await keep_pay_url(connection, payment.payment_no, prepay.pay_url)
+        return await _found(connection, payment.payment_no)
+
+
+@router.get("/{paymentNo}", summary="One payment", responses=refusals("not_found"))
+async def get_payment(
+    payment_no: Annotated[str, Path(alias="paymentNo", max_length=64)],
+    caller: CurrentCaller,
+    context: InContext,
+    connection: Transaction,
+) -> Payment:
+    if await owner_of(connection, context.hospital_id, payment_no) != caller.account_id:
+        raise Problem("not_found")
+    payment = await _found(connection, payment_no)
+    return await _shown(context, payment)
+
+
+@router.post(
+    "/notify/{channel}",
+    summary="What the gateway calls back",
+    responses=refusals("bad_signature", "malformed", "not_found"),
+)
+async def notify(
+    channel: Annotated[str, Path(max_length=64)], request: Request, context: InContext
+) -> dict[str, str]:
+    """Verified, kept by its event id, then relayed. A repeat is told `SUCCESS` and changes
+    nothing."""
+    gateway = context.payments.get(channel)
+    if gateway is None:
+        raise Problem("not_found")
+    body = await request.body()
+    try:
+        event = gateway.parse_callback(request.headers, body)
+    except BadSignature as error:
+        await _audit_forgery(context, channel, error.code, request)
+        raise Problem("bad_signature") from None
+    except BadCallback:
+        raise Problem("malformed") from None
+    async with context.engine.begin() as connection:
+        await _take_down(connection, channel, event)
+    context.doorbell.ring()
+    return {"code": "SUCCESS"}
+
+
+async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEvent) -> None:
+    content = {
+        "amount": str(event.amount),
+        "at": event.at.isoformat(),
+        "transaction_id": event.transaction_id,
+        "refund_no": event.refund_no,
+    }
+    new = await receive(
+        connection,
+        source=channel,
+        event_id=event.event_id,
+        subject=event.payment_no,
+        kind=event.kind,
+        content=content,
+    )
+    payment = await find_payment(connection, event.payment_no)
+    if payment is None:
+        log.error("money_for_unknown_payment", payment_no=event.payment_no)
+    if payment is None or not new:
+        return
+    paid = event.kind is EventKind.PAYMENT_SUCCEEDED
+    await promise(
+        connection,
+        stream=payment.order_no,
+        workflow="payment",
+        subject=event.payment_no,
+        signal="money_taken" if paid else "refund_finished",
+        args={
+            k: content[k] for k in (("amount", "at", "transaction_id") if paid else ("refund_no",))
+        },
+    )
+
+
+async def _audit_forgery(context: Context, channel: str, reason: str, request: Request) -> None:
+    async with context.engine.begin() as connection:
+        await audit(
+            connection,
+            context.hospital_id,
+            "bad_signature",
+            f"payments/notify/{channel}",
+            actor_role="stranger",
+            details={
+                "reason": reason,
+                "address": request.client.host if request.client else None,
+            },
+        )
+
+
+async def _found(connection: AsyncConnection, payment_no: str) -> PaymentRecord:
+    payment = await find_payment(connection, payment_no)
+    if payment is None:
+        raise Problem("not_found")
+    return payment
+
+
+async def _shown(context: Context, payment: PaymentRecord) -> Payment:
+    async with context.engine.connect() as connection:
+        refunds = await refunds_of(connection, payment.payment_no)
+    return Payment(
+        payment_no=payment.payment_no,
+        order_no=payment.order_no,
+        amount=payment.amount,
+        channel=payment.channel,
+        status=payment.status,
+        pay_url=payment.pay_url,
+        expires_at=payment.expires_at,
+        refunds=[Refund.model_validate(refund) for refund in refunds],
+    )

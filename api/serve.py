@@ -1,0 +1,90 @@
+"""Runs one API process."""
+
+import argparse
+import asyncio
+import ipaddress
+import socket
+from contextlib import AsyncExitStack
+
+import uvicorn
+
+from api.app import create_app
+from api.context import Context
+from api.doorbell import Doorbell
+from api.revocations import Revocations
+from api.tokens import AccessTokens
+from runtime.entry import Entry, enter
+from runtime.gateways import open_payments, open_sms
+from runtime.lifecycles import TemporalLifecycles
+from runtime.temporal import connect
+
+POOL = 8  # connections to PostgreSQL: more only queue up inside it
+GOODBYE = 10  # seconds that requests under way get at the end
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to bind (default: %(default)s)"
+    )
+    parser.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
+    parser.add_argument("--fd", type=int, help="a socket that is bound already, instead of those")
+
+
+def main(args: argparse.Namespace) -> int:
+    return asyncio.run(_serve(args))
+
+
+async def _serve(args: argparse.Namespace) -> int:
+    entry = enter("api")
+    host = _bound_to(args.fd) if args.fd is not None else args.host
+    async with AsyncExitStack() as stack:
+        context = await open_context(entry, stack)
+        config = uvicorn.Config(
+            create_app(context, loopback=_is_loopback(host)),
+            host=args.host,
+            port=args.port,
+            fd=args.fd,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=GOODBYE,
+            loop="uvloop",
+            http="httptools",
+            proxy_headers=False,
+            server_header=False,
+        )
+        server = uvicorn.Server(config)
+        await server.serve()
+    return 0 if server.started else 1
+
+
+async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
+    engine = entry.engine(pool_size=POOL)
+    stack.push_async_callback(engine.dispose)
+    client = await connect(entry.settings.temporal, entry.keyring, process="api")
+    lifetime = entry.config.policies.accounts.access_token
+    return Context(
+        settings=entry.settings,
+        config=entry.config,
+        engine=engine,
+        keyring=entry.keyring,
+        lifecycles=TemporalLifecycles(client, engine, entry.config),
+        payments=open_payments(entry.settings, entry.config, stack),
+        sms=open_sms(entry.settings, entry.config, stack),
+        tokens=AccessTokens(entry.keyring, lifetime),
+        revocations=Revocations(engine, lifetime),
+        doorbell=Doorbell(engine),
+        metrics=entry.metrics,
+    )
+
+
+def _bound_to(fd: int) -> str:
+    with socket.socket(fileno=socket.dup(fd)) as bound:
+        host: str = bound.getsockname()[0]
+        return host
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,69 @@
+"""Birth: one call, one transaction, one winner for every source."""
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.appointment.starts import TERMS
+from domain.appointment import Terms
+from domain.hospital import HospitalConfig
+
+
+@dataclass(frozen=True)
+class BookingRules:
+    """The hospital's rules as the SQL function takes them: made once, not per booking."""
+
+    fees: str  # yuan by doctor level, JSON
+    terms: str
+    rules: str
+
+    @classmethod
+    def of(cls, config: HospitalConfig) -> "BookingRules":
+        policy = config.policies.appointment
+        rules = {
+            "time_zone": config.hospital.time_zone,
+            "horizon_days": policy.horizon_days,
+            "horizon_opens": policy.horizon_opens.isoformat(),
+            "open_per_day": policy.open_per_day,
+            "payment_window": f"{policy.payment_window.total_seconds()} seconds",
+        }
+        return cls(
+            fees=json.dumps({fee.level: str(fee.price) for fee in config.registration_fees}),
+            terms=TERMS.dump_json(Terms.of(policy)).decode(),
+            rules=json.dumps(rules),
+        )
+
+
+@dataclass(frozen=True)
+class NewAppointment:
+    hospital_id: int
+    account_id: int
+    schedule_id: int
+    patient_id: int
+    held: bool  # the account held this person before this request
+    order_no: str
+    symptoms: bytes | None  # sealed
+    key: str | None  # Idempotency-Key
+    body_hash: bytes | None
+
+
+BOOK = text(
+    """select code, order_no from book_appointment(
+        :hospital_id, :account_id, :schedule_id, :patient_id, :held, :order_no,
+        cast(:fees as jsonb), cast(:terms as jsonb), cast(:rules as jsonb),
+        :symptoms, :key, :body_hash)"""
+)
+
+
+async def book(
+    connection: AsyncConnection, new: NewAppointment, rules: BookingRules
+) -> tuple[str, str]:
+    """Take one source and write the order with the promise of its workflow: all or nothing.
+
+    Answers (code, order number). `booked` and `repeated` name an order; any other code is a
+    refusal and nothing was written.
+    """
+    row = (await connection.execute(BOOK, {**vars(new), **vars(rules)})).one()
+    return row.code, row.order_no

@@ -1,0 +1,123 @@
+"""What the workflow writes: a status move and all that follows from it, in one transaction."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.appointment.rows import AppointmentRow, SuspensionRow
+from db.journal import append_timeline
+from domain.appointment import AppointmentMove, AppointmentStatus
+from domain.hospital import AppointmentPolicy
+
+
+@dataclass(frozen=True)
+class NoShowRule:
+    suspend_after: int
+    period_days: int
+    suspension_days: int
+
+    @classmethod
+    def of(cls, policy: AppointmentPolicy) -> "NoShowRule":
+        return cls(
+            policy.suspend_after_no_shows, policy.no_show_period.days, policy.suspension.days
+        )
+
+
+MOVE = text(
+    """update appointment set
+           status = :to_status, version = :version, reason = :reason,
+           payment_no = coalesce(:payment_no, payment_no),
+           check_in_time = case when :to_status = 'checked_in' then :at else check_in_time end,
+           closed_at = case when :closed then cast(:at as timestamptz) end
+     where order_no = :order_no and version < :version
+    returning id, hospital_id, schedule_id, person_index, starts_at"""
+)
+LOCK_SLOT = text("select 1 from schedule where id = :schedule_id for update")
+LOCK_PERSON = text("select lock_person(:hospital_id, :person_index)")
+# Whoever comes after the slot began goes behind everyone who has a number.
+LATE = text(
+    """update appointment set queue_number =
+           (select greatest(max(a.queue_number), max(s.total_sources)) + 1
+              from appointment a join schedule s on s.id = a.schedule_id
+             where a.schedule_id = :schedule_id)
+     where order_no = :order_no and queue_number <= (
+           select total_sources from schedule where id = :schedule_id)"""
+)
+SUSPEND = text(
+    """insert into booking_suspension (hospital_id, person_index, order_no, starts_at, ends_at)
+    select :hospital_id, :person_index, :order_no, :at,
+           cast(:at as timestamptz) + make_interval(days => :suspension_days)
+     where (select count(*) from appointment
+             where hospital_id = :hospital_id and person_index = :person_index
+               and status = 'no_show'
+               and starts_at > cast(:at as timestamptz) - make_interval(days => :period_days)
+               -- those that a lifted or served suspension was already given for do not count twice
+               and starts_at > coalesce((select max(starts_at) from booking_suspension
+                     where hospital_id = :hospital_id and person_index = :person_index
+                       and order_no <> :order_no), '-infinity'))
+           >= :suspend_after
+    on conflict (order_no) do nothing"""
+)
+
+
+async def record_move(
+    connection: AsyncConnection, move: AppointmentMove, no_shows: NoShowRule
+) -> None:
+    """Write a move, give back what it frees, and append it to the timeline. Safe to repeat:
+    an older version than the row's changes nothing but its own timeline entry."""
+    values = {**vars(move), "closed": not AppointmentStatus(move.to_status).open}
+    moved = (await connection.execute(MOVE, values)).one_or_none()
+    if moved is not None:
+        await _side_effects(connection, move, moved, no_shows)
+    await append_timeline(connection, move)
+
+
+async def _side_effects(
+    connection: AsyncConnection,
+    move: AppointmentMove,
+    row: Row[Any],
+    no_shows: NoShowRule,
+) -> None:
+    order = {"order_no": move.order_no}
+    match move.to_status:
+        case AppointmentStatus.CANCELLED:
+            await connection.execute(text("select release_source(:order_no)"), order)
+        case AppointmentStatus.CHECKED_IN if move.at > row.starts_at:
+            slot = {"schedule_id": row.schedule_id}
+            await connection.execute(LOCK_SLOT, slot)
+            await connection.execute(LATE, order | slot)
+        case AppointmentStatus.NO_SHOW:
+            person = {"hospital_id": row.hospital_id, "person_index": row.person_index}
+            await connection.execute(
+                text("select lock_person(:hospital_id, :person_index)"), person
+            )
+            await connection.execute(SUSPEND, order | person | vars(no_shows) | {"at": move.at})
+
+
+async def suspended_until(connection: AsyncConnection, order_no: str) -> datetime | None:
+    """Until when booking is suspended because of this no-show, if it is."""
+    found: datetime | None = await connection.scalar(
+        select(SuspensionRow.ends_at).where(SuspensionRow.order_no == order_no)
+    )
+    return found
+
+
+async def extend_payment(connection: AsyncConnection, order_no: str, pay_by: datetime) -> None:
+    await connection.execute(
+        text(
+            """update appointment set pay_by = :pay_by
+                where order_no = :order_no and status = 'pending' and pay_by < :pay_by"""
+        ),
+        {"order_no": order_no, "pay_by": pay_by},
+    )
+
+
+async def payment_that_counts(connection: AsyncConnection, order_no: str) -> str | None:
+    """The payment that this order took, if any."""
+    found: str | None = await connection.scalar(
+        select(AppointmentRow.payment_no).where(AppointmentRow.order_no == order_no)
+    )
+    return found

@@ -1,0 +1,158 @@
+"""Appointments as people look at them."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from db.base import Fields
+
+
+@dataclass(frozen=True)
+class Appointment:
+    """An order joined with what its reader wants to see. Sealed values stay sealed here."""
+
+    id: int
+    order_no: str
+    hospital_id: int
+    account_id: int
+    patient_id: int
+    schedule_id: int
+    source_id: int
+    doctor_id: int
+    doctor_name: str
+    doctor_title: str
+    department_id: int
+    department_name: str
+    date: date
+    time_slot: str
+    location: str
+    starts_at: datetime
+    status: str
+    version: int
+    reason: str
+    price: Decimal
+    payment_no: str | None
+    terms: Fields
+    pay_by: datetime
+    queue_number: int
+    check_in_time: datetime | None
+    created_at: datetime
+    symptoms: bytes | None
+    account_key: bytes | None
+    account_sealed: bytes
+    patient_key_id: int
+    patient_key: bytes | None
+    patient_sealed: bytes
+    refund_status: str | None
+    refunded_amount: Decimal
+
+
+# `refund_status` is the least finished of its refunds: pending before failed before succeeded.
+ORDERS = """
+    select a.id, a.order_no, a.hospital_id, a.account_id, a.patient_id, a.schedule_id, a.source_id,
+           a.doctor_id, d.name as doctor_name, d.title as doctor_title, a.department_id,
+           dep.name as department_name, a.date, s.time_slot, s.location, a.starts_at, a.status,
+           a.version, a.reason, a.price, a.payment_no, a.terms, a.pay_by, a.queue_number,
+           a.check_in_time, a.created_at, a.symptoms,
+           ak.wrapped as account_key, acc.sealed as account_sealed,
+           p.data_key_id as patient_key_id, pk.wrapped as patient_key,
+           p.sealed as patient_sealed, back.refund_status, back.refunded_amount
+      from appointment a
+      join schedule s on s.id = a.schedule_id
+      join doctor d on d.id = a.doctor_id
+      join department dep on dep.hospital_id = a.hospital_id and dep.id = a.department_id
+      join account acc on acc.id = a.account_id
+      join data_key ak on ak.id = acc.data_key_id
+      join patient p on p.id = a.patient_id
+      join data_key pk on pk.id = p.data_key_id
+     cross join lateral (
+           select case when bool_or(r.status = 'pending') then 'pending'
+                       when bool_or(r.status = 'failed') then 'failed'
+                       when bool_or(r.status = 'succeeded') then 'succeeded' end as refund_status,
+                  coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as refunded_amount
+             from refund r where r.order_no = a.order_no) as back
+"""
+BY_ID = text(ORDERS + "where a.id = :id and a.hospital_id = :hospital_id")
+BY_NUMBER = text(ORDERS + "where a.order_no = :order_no and a.hospital_id = :hospital_id")
+WANTED = """
+     where a.hospital_id = :hospital_id
+       and (cast(:account_id as bigint) is null or a.account_id = :account_id)
+       and (cast(:doctor_id as bigint) is null or a.doctor_id = :doctor_id)
+       and (cast(:status as text) is null or a.status = :status)
+       and (cast(:date as date) is null or a.date = :date)
+"""
+PAGE = text(ORDERS + WANTED + "order by a.id desc limit :size offset (:page - 1) * :size")
+TOTAL = text("select count(*) from appointment a" + WANTED)
+
+
+async def find_appointment(
+    connection: AsyncConnection, hospital_id: int, id: int
+) -> Appointment | None:
+    return await _one(connection, BY_ID, {"id": id, "hospital_id": hospital_id})
+
+
+async def find_order(
+    connection: AsyncConnection, hospital_id: int, order_no: str
+) -> Appointment | None:
+    return await _one(connection, BY_NUMBER, {"order_no": order_no, "hospital_id": hospital_id})
+
+
+@dataclass(frozen=True)
+class OrderFilter:
+    """None does not narrow."""
+
+    hospital_id: int
+    account_id: int | None
+    doctor_id: int | None
+    status: str | None
+    date: date | None
+    page: int
+    size: int
+
+
+async def list_appointments(
+    connection: AsyncConnection, wanted: OrderFilter
+) -> tuple[list[Appointment], int]:
+    """A page, newest first, and how many there are in all."""
+    rows = await connection.execute(PAGE, vars(wanted))
+    total = await connection.scalar(TOTAL, vars(wanted))
+    return [Appointment(**row._mapping) for row in rows], total or 0
+
+
+async def _one(connection: AsyncConnection, query: Any, values: Fields) -> Appointment | None:
+    row = (await connection.execute(query, values)).one_or_none()
+    return Appointment(**row._mapping) if row else None
+
+
+@dataclass(frozen=True)
+class Payable:
+    """What a payment needs to know of its order. The row is locked until the transaction ends."""
+
+    order_no: str
+    account_id: int
+    doctor_id: int
+    status: str
+    price: Decimal
+    pay_by: datetime
+    in_time: bool
+
+
+async def lock_payable(
+    connection: AsyncConnection, hospital_id: int, order_no: str
+) -> Payable | None:
+    row = (
+        await connection.execute(
+            text(
+                """select order_no, account_id, doctor_id, status, price, pay_by,
+                          now() < pay_by as in_time
+                     from appointment
+                    where order_no = :order_no and hospital_id = :hospital_id for update"""
+            ),
+            {"order_no": order_no, "hospital_id": hospital_id},
+        )
+    ).one_or_none()
+    return Payable(**row._mapping) if row else None
