@@ -82,6 +82,7 @@ class ScheduleRow(Numbered, Base):
         ),
         Index("ix_schedule_doctor_date", "hospital_id", "doctor_id", "date"),
         Index("ix_schedule_department_date", "hospital_id", "department_id", "date"),
+        Index("ix_schedule_date", "hospital_id", "date"),
     )
 
     hospital_id: Mapped[int]

@@ -490,6 +490,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["doctor_id"], ["doctor.id"], name=op.f("fk_schedule_doctor_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_schedule")),
     )
+    op.create_index("ix_schedule_date", "schedule", ["hospital_id", "date"], unique=False)
     op.create_index(
         "ix_schedule_department_date",
         "schedule",
