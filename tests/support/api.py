@@ -7,7 +7,6 @@ from datetime import date, datetime
 
 import httpx
 from argon2 import PasswordHasher
-from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from stdnum.cn.ric import calc_check_digit
 from temporalio.client import Client
@@ -15,7 +14,7 @@ from temporalio.client import Client
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sending import MessageError, Sent
 from activities.gateways.sms import SmsGateway
-from api import auth, catalogue, errors, schedules, users
+from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
 from api.passwords import Passwords
@@ -99,15 +98,6 @@ async def make_context(
         metrics=Metrics(CollectorRegistry()),
         passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
     )
-
-
-def create_app(context: Context) -> FastAPI:
-    app = FastAPI()
-    app.state.context = context
-    errors.install(app)
-    for router in (auth.router, users.router, catalogue.router, schedules.router):
-        app.include_router(router, prefix="/api/hospital")
-    return app
 
 
 def client_of(context: Context, *, address: str = "203.0.113.7") -> httpx.AsyncClient:
