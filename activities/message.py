@@ -1,6 +1,7 @@
 """What the message lifecycle does: who is told, in which words, by which way."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -32,6 +33,12 @@ from domain.message import Channel, Language, MessageTexts, Rendered, Template, 
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
+
+ADDRESS_KINDS = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.IN_APP: "account"}
+
+
+Count = Callable[[str, str], None]
+"""Counts a message: by channel, by outcome."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class MessageActivities:
     sms: SmsGateway
     email: EmailGateway
     public_url: str
+    count: Count
 
     @activity.defn
     async def plan_message(self, message: Outgoing) -> Plan:
@@ -102,15 +110,18 @@ class MessageActivities:
         try:
             sent = await self._hand_over(sending.channel, new.key, address, claim)
         except PermanentMessageError as error:
+            self.count(sending.channel, "refused")
             async with self.engine.begin() as connection:
                 await message_failed(connection, claim.id, error.code)
             raise _closed(error.code) from None
         except RetryableMessageError as error:
+            self.count(sending.channel, "retried")
             raise _later(error) from None
         async with self.engine.begin() as connection:
             await message_sent(
                 connection, claim.id, sent.provider_id, receipt_expected=sent.receipt_expected
             )
+        self.count(sending.channel, "sent")
         return sent.receipt_expected
 
     async def _hand_over(self, channel: Channel, key: str, address: Address, claim: Claim) -> Sent:
@@ -151,7 +162,7 @@ class MessageActivities:
             params={"order_no": recipient.order_no},
             data_key_id=recipient.patient_key_id,
             sealed=key.seal({"to": to, "subject": rendered.subject, "text": rendered.text}),
-            to_index=self.keyring.blind("address", to),
+            to_index=self.keyring.blind(ADDRESS_KINDS[channel], to),
         )
         return new, Address(to, rendered, language)
 

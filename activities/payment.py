@@ -1,9 +1,10 @@
 """What the payment lifecycle does: at the gateway, in the rows and in the ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
@@ -54,6 +55,8 @@ class PaymentActivities:
     engine: AsyncEngine
     gateways: Mapping[str, PaymentGateway]  # by channel
     lifecycles: Lifecycles
+    zone: ZoneInfo  # the hospital's: numbers begin with its date
+    count: Callable[[str], None]  # by outcome
 
     @activity.defn
     async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
@@ -79,6 +82,7 @@ class PaymentActivities:
         async with self.engine.begin() as connection:
             await record_payment(connection, change.move, change.money)
             payment = await self._payment(connection, change.move.order_no)
+        self.count(change.move.event)
         return payment.received == payment.amount
 
     @activity.defn
@@ -101,7 +105,7 @@ class PaymentActivities:
     @activity.defn
     async def owe_refund(self, owed: OwedRefund) -> str | None:
         """Promise money back: once per cause, never more than came in. The refund's number."""
-        refund_no = new_number(NumberPrefix.REFUND, datetime.now(UTC).date())
+        refund_no = new_number(NumberPrefix.REFUND, datetime.now(self.zone).date())
         async with self.engine.begin() as connection:
             return await owe_refund(connection, owed.payment_no, refund_no, owed.cause, owed.share)
 
@@ -139,6 +143,7 @@ class PaymentActivities:
         status = RefundStatus(state)
         async with self.engine.begin() as connection:
             await record_refund(connection, refund, status, at or datetime.now(UTC))
+        self.count(f"refund_{status}")
         return status
 
     @activity.defn

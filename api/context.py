@@ -56,7 +56,7 @@ class Context:
         return BookingRules.of(self.config)
 
 
-def get_context(request: Request) -> Context:
+async def get_context(request: Request) -> Context:
     context: Context = request.app.state.context
     return context
 

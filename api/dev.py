@@ -13,12 +13,29 @@ from activities.gateways.payment import GatewayRefused, GatewayUnavailable
 from activities.gateways.sandbox_payment import SandboxControls, sandbox_http
 from api.context import Context, InContext, Transaction
 from api.documented import refusals
-from api.fields import to_e164
+from api.fields import shown_phone, to_e164
 from api.problems import Problem
 from api.schemas.base import Money, Schema
 from db.message import sent_messages
+from runtime.demo import demo_accounts, load_demo
 
 router = APIRouter(prefix="/dev", tags=["development"])
+
+
+class DemoLogin(Schema):
+    role: str
+    name: str
+    phone: str
+    password: str
+    user_id: int
+    doctor_id: int | None
+
+
+@router.get("/accounts", summary="Demo logins")
+async def get_accounts(context: InContext, connection: Transaction) -> list[DemoLogin]:
+    demo = load_demo(context.settings.config_path)
+    found = await demo_accounts(connection, context.keyring, context.hospital_id, demo)
+    return [DemoLogin.model_validate(account) for account in found]
 
 
 class SentMessage(Schema):
@@ -41,7 +58,7 @@ async def get_outbox(
     return [
         SentMessage(
             channel=item.channel,
-            to=fields["to"],
+            to=shown_phone(fields["to"]) if fields["to"].startswith("+") else fields["to"],
             template=item.template,
             text=fields["text"],
             at=item.created_at,

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
+from api.fields import shown_phone
 from api.schemas.appointment import (
     AppointmentOrder,
     PatientOfOrder,
@@ -35,7 +36,7 @@ def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
         order_no=order.order_no,
         user_id=order.account_id,
         user_name=account.get("name") or patient.name,
-        phone=_shown(patient)["phone"],
+        phone=shown_phone(patient.phone),
         id_card=patient.id_card,
         hospital_id=order.hospital_id,
         hospital_name=context.config.hospital.name,
@@ -111,7 +112,7 @@ def _shown(patient: PatientDetails) -> dict[str, Any]:
         "name": patient.name,
         "gender": patient.gender,
         "id_card": patient.id_card,
-        "phone": patient.phone,
+        "phone": shown_phone(patient.phone),
     }
 
 

@@ -11,6 +11,8 @@ from api.fields import today_at
 from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.account import Patient, PatientAdded, Preferences, User
+from api.schemas.base import Page
+from api.schemas.paging import InPages
 from db.account import (
     Account,
     add_patient,
@@ -71,13 +73,15 @@ async def put_preferences(
     responses=refusals("not_authenticated", "forbidden"),
 )
 async def get_patients(
-    caller: CurrentCaller, context: InContext, connection: Transaction
-) -> list[Patient]:
+    caller: CurrentCaller, context: InContext, connection: Transaction, paging: InPages
+) -> Page[Patient]:
     """The persons (就诊人) of this account, whole: nobody else sees them here."""
     require(caller, Action.KEEP_PATIENTS)
     held = await patients_of(connection, context.keyring, context.hospital_id, caller.account_id)
     today = today_at(context.config.hospital)
-    return [_patient(patient, today) for patient in held]
+    first = (paging.page - 1) * paging.size
+    items = [_patient(patient, today) for patient in held[first : first + paging.size]]
+    return Page(items=items, total=len(held), page=paging.page, size=paging.size)
 
 
 @router.post(

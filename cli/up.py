@@ -21,6 +21,7 @@ from runtime.child_process import Command
 from runtime.config import load_config
 from runtime.embedded_postgres import EmbeddedPostgres, PostgresError
 from runtime.embedded_temporal import NAMESPACE, EmbeddedTemporal, free_port
+from runtime.metrics import SHARED, clear_shared
 from runtime.settings import DEFAULT_CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,6 +90,8 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         codec_endpoint=f"{url}/codec",
         nice=NICE[TEMPORAL],
     )
+    metrics = data_dir.path / "metrics"
+    clear_shared(metrics)
     # TEMPORAL_API_KEY and its like are about another server.
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
     environ = {
@@ -96,7 +99,12 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         "HOSPITAL_PUBLIC_URL": url,
         **inherited,
         "HOSPITAL_ENV": "dev",
+        "PYTHONPATH": str(ROOT),
+        SHARED: str(metrics),  # one scrape of the API shows every process
         "HOSPITAL_DATA_DIR": str(data_dir.path),
+        "HOSPITAL_TEMPORAL_UI_URLS": ",".join(
+            f"http://{host}:{args.ui_port}" for host in (LOOPBACK, "localhost")
+        ),
         "HOSPITAL_KEYRING": str(data_dir.keyring()),
         "HOSPITAL_SANDBOX_GATEWAY_URL": f"http://{LOOPBACK}:{gateway_port}",
         "HOSPITAL_SANDBOX_GATEWAY_SECRET": data_dir.gateway_secret(),
@@ -235,7 +243,7 @@ def _welcome(house: House, accounts: list[dict[str, Any]]) -> str:
     lines = [
         "",
         f"  API              {url}/api/hospital",
-        f"  Documentation    {url}/docs",
+        f"  Documentation    {url}/api/hospital/docs",
         f"  Temporal         http://{LOOPBACK}:{house.ui_port}",
         f"  Sandbox gateway  http://{LOOPBACK}:{house.gateway_port}",
         f"  Data and logs    {house.data_dir.path}",

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
@@ -75,7 +76,11 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         engine, lifecycles, NoShowRule.of(entry.config.policies.appointment)
     )
     payments = PaymentActivities(
-        engine, open_payments(entry.settings, entry.config, stack), lifecycles
+        engine,
+        open_payments(entry.settings, entry.config, stack),
+        lifecycles,
+        ZoneInfo(entry.config.hospital.time_zone),
+        entry.metrics.payment,
     )
     messages = MessageActivities(
         engine,
@@ -85,6 +90,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         open_sms(entry.settings, entry.config, stack),
         open_email(entry.settings, entry.config),
         entry.settings.public_url,
+        entry.metrics.message,
     )
     return {
         LIFECYCLES: [

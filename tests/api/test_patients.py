@@ -68,7 +68,7 @@ async def test_the_owner_sees_the_person_whole(client: httpx.AsyncClient, patron
     assert added.status_code == 201
     assert added.json().items() >= {**person(), "birthDate": "1990-03-07"}.items()
     listed = await client.get("/users/me/patients", headers=patron.headers)
-    assert listed.json() == [added.json()]
+    assert listed.json()["items"] == [added.json()]
 
 
 async def test_nobody_else_sees_the_person(
@@ -77,7 +77,7 @@ async def test_nobody_else_sees_the_person(
     await add(client, patron)
     other = await registered(client, sms, "13700137000")
     listed = await client.get("/users/me/patients", headers=other.headers)
-    assert listed.json() == []
+    assert listed.json()["items"] == []
 
 
 async def test_two_accounts_may_hold_the_same_person(

@@ -1,14 +1,17 @@
 """Keys: what they open, what they do not, and what is gone with them."""
 
+import json
 import stat
+from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidTag
 
-from db.keyring import Keyring, Shredded, UnknownKey, create_keyring
+from db.keyring import DataKey, Keyring, Shredded, UnknownKey, create_keyring
 
+KEY = b64encode(bytes(32)).decode()
 FIELDS = {"name": "示例", "phone": "13900001111"}
 
 
@@ -34,7 +37,17 @@ def test_a_keyring_is_never_written_over(file: Path) -> None:
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"current": "k1", "keys": {"k1": "!"}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        f'{{"current": "k1", "keys": {{"k1": "AAAA"}}, "index": "{KEY}"}}',
+        f'{{"current": "k2", "keys": {{"k1": "{KEY}"}}, "index": "{KEY}"}}',
+        f'{{"current": "k1", "keys": {{"k1": "{KEY}"}}, "index": ""}}',
+    ],
+)
 def test_a_file_that_is_no_keyring_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "keyring.json").write_text(text)
     with pytest.raises(ValueError, match=r"keyring\.json: not a keyring file"):
@@ -92,3 +105,12 @@ def test_a_blind_index_tells_kinds_and_hospitals_apart(keyring: Keyring, tmp_pat
 def test_a_shredded_person_cannot_be_opened(keyring: Keyring) -> None:
     with pytest.raises(Shredded):
         keyring.unwrap(None)
+
+
+def test_keys_are_not_shown(keyring: Keyring, file: Path) -> None:
+    raw = json.loads(file.read_text())
+    shown = repr(keyring) + repr(DataKey(b"secretsecretsecretsecretsecretse"))
+    assert repr(keyring.index) not in shown
+    assert repr(keyring.keys["k1"]) not in shown
+    assert raw["index"] not in shown
+    assert "secretsecret" not in shown
