@@ -1,12 +1,12 @@
 """Runs one API process."""
 
 import argparse
-import asyncio
 import ipaddress
 import socket
 from contextlib import AsyncExitStack
 
 import uvicorn
+import uvloop
 
 from api.app import create_app
 from api.context import Context
@@ -31,29 +31,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return asyncio.run(_serve(args))
+    return uvloop.run(_serve(args))  # uvicorn's own `loop` means nothing to a loop that runs
 
 
 async def _serve(args: argparse.Namespace) -> int:
     entry = enter("api")
-    host = _bound_to(args.fd) if args.fd is not None else args.host
+    # As a socket that knows what it is: uvicorn takes every fd for a UNIX socket, on which nobody
+    # sets TCP_NODELAY, and each answer then waits 40 ms for the reader's delayed ACK.
+    bound = socket.socket(fileno=args.fd) if args.fd is not None else None
+    host = bound.getsockname()[0] if bound else args.host
     async with AsyncExitStack() as stack:
         context = await open_context(entry, stack)
         config = uvicorn.Config(
             create_app(context, loopback=_is_loopback(host)),
             host=args.host,
             port=args.port,
-            fd=args.fd,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GOODBYE,
-            loop="uvloop",
             http="httptools",
             proxy_headers=False,
             server_header=False,
         )
         server = uvicorn.Server(config)
-        await server.serve()
+        await server.serve([bound] if bound else None)
     return 0 if server.started else 1
 
 
@@ -75,12 +76,6 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
     )
-
-
-def _bound_to(fd: int) -> str:
-    with socket.socket(fileno=socket.dup(fd)) as bound:
-        host: str = bound.getsockname()[0]
-        return host
 
 
 def _is_loopback(host: str) -> bool:
