@@ -160,7 +160,9 @@ async def _take_over_phone(
         select(PatientRow.sealed, DataKeyRow.wrapped)
         .join(DataKeyRow, DataKeyRow.id == PatientRow.data_key_id)
         .where(PatientRow.id == patient_id)
-        .with_for_update(of=PatientRow)
+        # Not against `key share`: a booking that holds the person's lock, for which this one will
+        # wait, takes that to refer to the row.
+        .with_for_update(of=PatientRow, key_share=True)
     )
     row = found.one()
     key = keyring.unwrap(row.wrapped)

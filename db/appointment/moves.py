@@ -37,14 +37,15 @@ MOVE = text(
 )
 LOCK_SLOT = text("select 1 from schedule where id = :schedule_id for update")
 LOCK_PERSON = text("select lock_person(:hospital_id, :person_index)")
-# Whoever comes after the slot began goes behind everyone who has a number.
+# Whoever comes after the slot began goes behind everyone who has a number. Sources keep theirs when
+# the slot is made smaller; a number beyond them all was given here before.
 LATE = text(
     """update appointment set queue_number =
-           (select greatest(max(a.queue_number), max(s.total_sources)) + 1
-              from appointment a join schedule s on s.id = a.schedule_id
-             where a.schedule_id = :schedule_id)
+           (select greatest(max(a.queue_number), (select max(number) from source
+                                                   where schedule_id = :schedule_id)) + 1
+              from appointment a where a.schedule_id = :schedule_id)
      where order_no = :order_no and queue_number <= (
-           select total_sources from schedule where id = :schedule_id)"""
+           select max(number) from source where schedule_id = :schedule_id)"""
 )
 SUSPEND = text(
     """insert into booking_suspension (hospital_id, person_index, order_no, starts_at, ends_at)
@@ -91,9 +92,7 @@ async def _side_effects(
             await connection.execute(LATE, order | slot)
         case AppointmentStatus.NO_SHOW:
             person = {"hospital_id": row.hospital_id, "person_index": row.person_index}
-            await connection.execute(
-                text("select lock_person(:hospital_id, :person_index)"), person
-            )
+            await connection.execute(LOCK_PERSON, person)
             await connection.execute(SUSPEND, order | person | vars(no_shows) | {"at": move.at})
 
 

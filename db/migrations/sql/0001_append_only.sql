@@ -4,16 +4,16 @@ begin
     raise exception '% is append-only', tg_table_name using errcode = 'restrict_violation';
 end $$;
 
-create trigger append_only before update or delete on ledger_transfer
-    for each row execute function refuse_change();
-create trigger append_only before update or delete on ledger_entry
-    for each row execute function refuse_change();
-create trigger append_only before update or delete on timeline
-    for each row execute function refuse_change();
-create trigger append_only before update or delete on audit
-    for each row execute function refuse_change();
-create trigger append_only before update or delete on access_log
-    for each row execute function refuse_change();
+create trigger append_only before update or delete or truncate on ledger_transfer
+    for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on ledger_entry
+    for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on timeline
+    for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on audit
+    for each statement execute function refuse_change();
+create trigger append_only before update or delete or truncate on access_log
+    for each statement execute function refuse_change();
 
 -- Double entry: at commit the sides of a transfer add up to nothing.
 create function refuse_imbalance() returns trigger language plpgsql as $$

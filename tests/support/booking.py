@@ -1,0 +1,201 @@
+"""A clinic in which things are booked: people, orders, and figures that must agree."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from db.account import add_patient, create_account
+from db.appointment import BookingRules, NewAppointment, NoShowRule, book, record_move
+from db.keyring import Keyring
+from domain.account import Gender, NewPatient
+from domain.appointment import AppointmentMove, AppointmentStatus, Reason
+from domain.hospital import AppointmentPolicy, HospitalConfig, Policies
+from domain.order import SYSTEM, Actor, NumberPrefix, new_number
+from tests.support.api import id_card
+from tests.support.catalogue import a_config, a_doctor, a_slot, load_config
+
+S = AppointmentStatus
+NO_SHOWS = NoShowRule.of(AppointmentPolicy())
+BORN = date(1990, 3, 7)
+
+
+def config_with(policy: AppointmentPolicy | None = None, zone: str | None = None) -> HospitalConfig:
+    config = replace(a_config(), policies=Policies(appointment=policy or AppointmentPolicy()))
+    if zone is not None:
+        config = replace(config, hospital=replace(config.hospital, time_zone=zone))
+    return config
+
+
+def a_person(number: int = 0, name: str = "林小满") -> NewPatient:
+    """Persons of different numbers (below 500) have different ID numbers."""
+    card = id_card(BORN, sequence=2 * number)
+    return NewPatient(name, Gender.FEMALE, card, f"+86139{number:08d}")
+
+
+@dataclass
+class Clinic:
+    """One hospital with one doctor, on one database."""
+
+    engine: AsyncEngine
+    keyring: Keyring
+    doctor: int
+    accounts: int = 0
+
+    @classmethod
+    async def opened(cls, engine: AsyncEngine, keyring: Keyring, level: str = "chief") -> "Clinic":
+        async with engine.begin() as connection:
+            await load_config(connection, a_config())
+            return cls(engine, keyring, await a_doctor(connection, level=level))
+
+    async def another_doctor(self, level: str = "chief") -> int:
+        async with self.engine.begin() as connection:
+            return await a_doctor(connection, level=level)
+
+    async def slot(self, doctor: int | None = None, **how: Any) -> int:
+        async with self.engine.begin() as connection:
+            return await a_slot(connection, doctor or self.doctor, **how)
+
+    async def account(self, hospital_id: int = 1) -> int:
+        self.accounts += 1
+        async with self.engine.begin() as connection:
+            return await create_account(
+                connection,
+                self.keyring,
+                hospital_id,
+                phone=f"+86138{self.accounts:08d}",
+                name="林小满",
+                password_hash="none",
+            )
+
+    async def person(self, account: int, number: int = 0, name: str = "林小满") -> int:
+        async with self.engine.begin() as connection:
+            added = await add_patient(connection, self.keyring, 1, account, a_person(number, name))
+        assert added is not None
+        return added
+
+    async def people(self, account: int, count: int) -> Sequence[int]:
+        """Many different persons at once; what is sealed in them is nobody's."""
+        return await self.ids(
+            """insert into patient (hospital_id, account_id, data_key_id, person_index, name_index,
+                                    phone_index, sealed, relation)
+               select 1, a.id, a.data_key_id, sha256(n::text::bytea), '\\x01', '\\x01', a.sealed,
+                      'other'
+                 from account a, generate_series(1, :count) as n where a.id = :account
+               returning id""",
+            account=account,
+            count=count,
+        )
+
+    async def someone(self, number: int = 0) -> tuple[int, int]:
+        """An account with one person: both ids."""
+        account = await self.account()
+        return account, await self.person(account, number)
+
+    async def book(
+        self,
+        who: tuple[int, int],
+        slot: int,
+        *,
+        config: HospitalConfig | None = None,
+        **changes: Any,
+    ) -> tuple[str, str]:
+        """(code, order number), as the route does it."""
+        new = replace(
+            NewAppointment(
+                hospital_id=1,
+                account_id=who[0],
+                schedule_id=slot,
+                patient_id=who[1],
+                held=True,
+                order_no=new_number(NumberPrefix.APPOINTMENT, date(2026, 11, 22)),
+                symptoms=None,
+                key=None,
+                body_hash=None,
+            ),
+            **changes,
+        )
+        async with self.engine.begin() as connection:
+            return await book(connection, new, BookingRules.of(config or config_with()))
+
+    async def booked(self, who: tuple[int, int], slot: int, **how: Any) -> str:
+        code, order_no = await self.book(who, slot, **how)
+        assert code == "booked"
+        return order_no
+
+    async def move(self, order_no: str, version: int, to: AppointmentStatus, **more: Any) -> None:
+        async with self.engine.begin() as connection:
+            await record_move(connection, a_move(order_no, version, to, **more), NO_SHOWS)
+
+    async def value(self, query: str, **values: Any) -> Any:
+        async with self.engine.connect() as connection:
+            return (await connection.execute(text(query), values)).scalar_one()
+
+    async def ids(self, query: str, **values: Any) -> Sequence[Any]:
+        async with self.engine.begin() as connection:
+            return (await connection.execute(text(query), values)).scalars().all()
+
+    async def run(self, statement: str, **values: Any) -> None:
+        async with self.engine.begin() as connection:
+            await connection.execute(text(statement), values)
+
+    async def order(self, order_no: str) -> Any:
+        """The row, by column names."""
+        async with self.engine.connect() as connection:
+            query = text("select * from appointment where order_no = :order_no")
+            return (await connection.execute(query, {"order_no": order_no})).one()
+
+    async def figures(self, slot: int) -> tuple[int, int, int]:
+        async with self.engine.connect() as connection:
+            return await figures(connection, slot)
+
+
+async def figures(connection: AsyncConnection, slot: int) -> tuple[int, int, int]:
+    """Used sources as the schedule counts them, sources held, and open orders: one number."""
+    row = await connection.execute(
+        text(
+            """select used_sources,
+                      (select count(*) from source where schedule_id = s.id
+                                                     and order_no is not null),
+                      (select count(*) from appointment where schedule_id = s.id
+                          and status in ('pending', 'confirmed', 'checked_in'))
+                 from schedule s where id = :slot"""
+        ),
+        {"slot": slot},
+    )
+    used, held, open_ones = row.one()
+    return used, held, open_ones
+
+
+def a_move(
+    order_no: str,
+    version: int,
+    to: AppointmentStatus,
+    *,
+    at: datetime,
+    by: Actor = SYSTEM,
+    reason: Reason = Reason.NONE,
+    payment_no: str | None = None,
+) -> AppointmentMove:
+    return AppointmentMove(
+        order_no=order_no,
+        version=version,
+        event=to,
+        to_status=to,
+        at=at,
+        actor_role=by.role,
+        actor_id=by.id,
+        reason=reason,
+        payment_no=payment_no,
+    )
+
+
+def order_no(number: int | None = None) -> str:
+    return f"A{secrets.token_hex(8)}" if number is None else f"A{number:06d}"
+
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
