@@ -139,10 +139,15 @@ async def load_payment_start(
 
 
 async def money_in_inbox(connection: AsyncConnection, payment_no: str) -> MoneyTaken | None:
-    """What a callback already said, before the gateway is asked."""
+    """What a callback of the payment's own gateway already said, before that gateway is asked."""
     content = await connection.scalar(
         select(InboxRow.content)
-        .where(InboxRow.subject == payment_no, InboxRow.kind == "payment_succeeded")
+        .join(PaymentRow, PaymentRow.payment_no == InboxRow.subject)
+        .where(
+            InboxRow.subject == payment_no,
+            InboxRow.kind == "payment_succeeded",
+            InboxRow.source == PaymentRow.channel,
+        )
         .limit(1)
     )
     if content is None:

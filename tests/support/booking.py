@@ -1,21 +1,38 @@
 """A clinic in which things are booked: people, orders, and figures that must agree."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.account import add_patient, create_account
-from db.appointment import BookingRules, NewAppointment, NoShowRule, book, record_move
+from db.appointment import (
+    BookingRules,
+    NewAppointment,
+    NoShowRule,
+    book,
+    lock_payable,
+    record_move,
+)
 from db.keyring import Keyring
+from db.payment import (
+    Payment,
+    find_refund,
+    open_payment,
+    owe_refund,
+    record_payment,
+    record_refund,
+    refunds_of,
+)
 from domain.account import Gender, NewPatient
 from domain.appointment import AppointmentMove, AppointmentStatus, Reason
 from domain.hospital import AppointmentPolicy, HospitalConfig, Policies
-from domain.order import SYSTEM, Actor, NumberPrefix, new_number
+from domain.order import SYSTEM, Actor, Move, NumberPrefix, new_number
+from domain.payment import MoneyTaken, PaymentStatus, RefundCause, RefundStatus
 from tests.support.api import id_card
 from tests.support.catalogue import a_config, a_doctor, a_slot, load_config
 
@@ -194,8 +211,79 @@ def a_move(
     )
 
 
-def order_no(number: int | None = None) -> str:
-    return f"A{secrets.token_hex(8)}" if number is None else f"A{number:06d}"
-
-
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+# Money
+
+
+@dataclass
+class Till:
+    """What the payment routes and activities do, without a gateway."""
+
+    clinic: Clinic
+
+    async def open(
+        self, order_no: str, payment_no: str = "P1", **changes: Any
+    ) -> tuple[Payment, bool]:
+        async with self.clinic.engine.begin() as connection:
+            order = await lock_payable(connection, 1, order_no)
+            assert order is not None
+            return await open_payment(
+                connection,
+                hospital_id=1,
+                account_id=order.account_id,
+                payment_no=payment_no,
+                order_no=order_no,
+                amount=order.price,
+                channel="sandbox",
+                expires_at=order.pay_by,
+            )
+
+    async def take(
+        self,
+        payment_no: str = "P1",
+        amount: str = "50.00",
+        *,
+        version: int = 1,
+        at: datetime | None = None,
+    ) -> None:
+        money = MoneyTaken(Decimal(amount), at or datetime.now(UTC), f"T-{payment_no}")
+        await self.move(payment_no, version, PaymentStatus.PAID, money)
+
+    async def move(
+        self, payment_no: str, version: int, to: PaymentStatus, money: MoneyTaken | None = None
+    ) -> None:
+        at = datetime.now(UTC)
+        async with self.clinic.engine.begin() as connection:
+            move = Move(payment_no, version, to, to, at, "gateway")
+            await record_payment(connection, move, money)
+
+    async def owe(
+        self,
+        cause: RefundCause,
+        share: str = "1",
+        *,
+        refund_no: str | None = None,
+        payment_no: str = "P1",
+    ) -> str | None:
+        async with self.clinic.engine.begin() as connection:
+            number = refund_no or f"R-{cause}"
+            return await owe_refund(connection, payment_no, number, cause, Decimal(share))
+
+    async def end(self, refund_no: str, status: RefundStatus) -> None:
+        async with self.clinic.engine.begin() as connection:
+            refund = await find_refund(connection, refund_no)
+            assert refund is not None
+            await record_refund(connection, refund, status, datetime.now(UTC))
+
+    async def refunds(self, payment_no: str = "P1") -> list[tuple[str, str, str]]:
+        async with self.clinic.engine.connect() as connection:
+            found = await refunds_of(connection, payment_no)
+        return [(refund.cause, str(refund.amount), refund.status) for refund in found]
+
+    async def balances(self) -> dict[str, Decimal]:
+        async with self.clinic.engine.connect() as connection:
+            query = "select ledger_account, sum(amount) as sum from ledger_entry group by 1"
+            rows = await connection.execute(text(query))
+            return {row.ledger_account: row.sum for row in rows}
