@@ -1,0 +1,305 @@
+"""`./hospital bench booking`: how fast slots are listed, booked and refused, and whether it all
+adds up afterwards.
+
+Its orders are not paid and close by themselves when their time to pay is over, 15 minutes unless
+configured otherwise. A run that begins before then shares the machine with that, and is told so.
+"""
+
+import asyncio
+import json
+import math
+import os
+import platform
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import httpx
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from cli.bench import stage
+from cli.bench.arrival import LOOKED_AT, await_workflows
+from cli.bench.figures import HEAD, Figures, remarks, row
+from cli.bench.load import Judge, Outcome, burst, request
+from cli.bench.stage import Login, Person
+from cli.bench.target import BenchError, Target
+from db.base import engine_for
+from runtime.temporal import connect
+
+BASE = "/api/hospital"
+LISTED = 60  # slots on a page
+LISTED_DAYS = LISTED // stage.SLOTS_A_DAY
+SOURCES = 10  # of each distinct slot
+HOT_SLOTS = 4
+FULL_SLOTS, FULL_SOURCES = 8, 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    clients: tuple[int, ...]
+    bookings: int  # requests in a burst
+    seconds: int
+    patience: int  # seconds for the workflows of a burst
+    cases: tuple[str, ...]
+
+
+@dataclass
+class Bench:
+    """What every case needs."""
+
+    target: Target
+    plan: Plan
+    engine: AsyncEngine
+    client: Client
+    days: list[date]  # a person books once a doctor and day: each burst takes the next day
+    logins: list[Login] = field(default_factory=list)
+    persons: list[Person] = field(default_factory=list)
+    tokens: dict[int, str] = field(default_factory=dict)  # by account
+    full: list[int] = field(default_factory=list)  # slots without a free source
+
+    @property
+    def host(self) -> str:
+        return f"{self.target.host}:{self.target.port}"
+
+
+async def bench_booking(target: Target, plan: Plan, json_file: Path | None) -> int:
+    """Raises BenchError."""
+    engine = engine_for(target.settings.database_url, pool_size=3)
+    bench = Bench(target, plan, engine, await _temporal(target), _days(target, plan))
+    try:
+        async with engine.connect() as guard:
+            await stage.ensure_alone(guard)
+            await _prepare(bench)
+            figures = await _measure(bench)
+    except DBAPIError as error:
+        reason = str(error.orig).partition("\n")[0]
+        raise BenchError(f"the database: {reason}") from None
+    except RPCError as error:
+        raise BenchError(f"Temporal: {error}") from None
+    except (OSError, httpx.HTTPError) as error:
+        raise BenchError(f"the API at {target.url}: {error}") from None
+    finally:
+        await engine.dispose()
+    print("", *remarks(figures), sep="\n")
+    if json_file:
+        document = {"machine": _machine(), "figures": [one.as_json() for one in figures]}
+        await asyncio.to_thread(json_file.write_text, json.dumps(document, indent=2) + "\n")
+    return 0 if all(one.sound for one in figures) else 1
+
+
+async def _temporal(target: Target) -> Client:
+    try:
+        return await connect(target.settings.temporal, target.keyring, lazy=False, process="bench")
+    except RuntimeError:
+        where = target.settings.temporal.address
+        raise BenchError(f"Temporal at {where} does not answer; see --temporal") from None
+
+
+def _days(target: Target, plan: Plan) -> list[date]:
+    """From tomorrow to the last day that is open for booking at any hour."""
+    config = target.config
+    today = datetime.now(ZoneInfo(config.hospital.time_zone)).date()
+    days = [today + timedelta(days=n) for n in range(1, config.policies.appointment.horizon_days)]
+    most = (len(days) - 1) // 2
+    if len(plan.clients) > most:
+        raise BenchError(f"the booking horizon has room for {most} numbers of clients")
+    return days
+
+
+# Before the clock runs
+
+
+async def _prepare(bench: Bench) -> None:
+    keyring, hospital_id = bench.target.keyring, bench.target.config.hospital.id
+    async with _http(bench) as http:
+        if (await http.get("/dev/accounts")).status_code != 200:
+            raise BenchError(f"{bench.target.url} is no development system; it is left alone")
+    async with bench.engine.begin() as connection:
+        expiring = (await connection.execute(stage.EXPIRING, {"place": stage.PLACE})).scalar()
+        bench.logins = await stage.make_logins(connection, keyring, hospital_id)
+        bench.persons = await stage.find_persons(
+            connection,
+            keyring,
+            hospital_id,
+            bench.logins,
+            max(bench.plan.bookings, FULL_SLOTS * FULL_SOURCES),
+        )
+    if expiring:
+        print(f"{expiring} unpaid orders of an earlier bench may expire meanwhile and slow this.")
+
+
+async def _log_in(bench: Bench) -> None:
+    """Anew for each number of clients: access tokens are short-lived."""
+    async with _http(bench) as http:
+        for login in bench.logins:
+            credentials = {"phone": login.phone, "password": login.password}
+            answer = await http.post("/auth/login", json=credentials)
+            if answer.status_code != 200:
+                raise BenchError(f"logging in: {answer.status_code} {answer.text}")
+            bench.tokens[login.account_id] = answer.json()["accessToken"]
+
+
+def _http(bench: Bench) -> httpx.AsyncClient:
+    # No proxy of the environment may come between.
+    return httpx.AsyncClient(base_url=bench.target.url, trust_env=False, timeout=30)
+
+
+# The cases
+
+
+async def _measure(bench: Bench) -> list[Figures]:
+    print(HEAD)
+    figures = []
+    try:
+        for clients in bench.plan.clients:
+            await _log_in(bench)
+            for name in bench.plan.cases:
+                one = await CASES[name](bench, clients)
+                print(row(one), flush=True)
+                figures.append(one)
+    finally:
+        async with bench.engine.begin() as connection:
+            await connection.execute(stage.WITHDRAW, {"place": stage.PLACE})
+    return figures
+
+
+async def _distinct(bench: Bench, clients: int) -> Figures:
+    """Bookings spread over many slots of many doctors."""
+    day = bench.days.pop(0)
+    doctors = math.ceil(bench.plan.bookings / (stage.SLOTS_A_DAY * SOURCES))
+    slots: list[int] = []
+    for _ in range(doctors):
+        slots += await _slots(bench, [day], stage.SLOTS_A_DAY, SOURCES)
+    return await _book(bench, "distinct", clients, slots)
+
+
+async def _hot(bench: Bench, clients: int) -> Figures:
+    """Everybody wants the same doctor: few slots with many sources."""
+    sources = math.ceil(bench.plan.bookings / HOT_SLOTS)
+    slots = await _slots(bench, [bench.days.pop(0)], HOT_SLOTS, sources)
+    return await _book(bench, "hot", clients, slots)
+
+
+async def _full(bench: Bench, clients: int) -> Figures:
+    """Nothing is left: refusals."""
+    if not bench.full:
+        bench.full = await _slots(bench, [bench.days[-1]], FULL_SLOTS, FULL_SOURCES)
+        taken = _bookings(bench, bench.full, FULL_SLOTS * FULL_SOURCES)
+        filled = await _burst(bench, taken, 1, partial(_expect, 201, b""))
+        if filled.errors:
+            raise BenchError(f"filling slots: {dict(filled.errors)}")
+    requests = _bookings(bench, bench.full, bench.plan.bookings)
+    outcome = await _burst(bench, requests, clients, partial(_expect, 409, b'"slot_full"'))
+    oversold = await _count(bench, bench.full, stage.OVERSOLD)
+    return Figures.of("full", clients, outcome, oversold=oversold)
+
+
+async def _listing(bench: Bench, clients: int) -> Figures:
+    """A page of sixty slots of one doctor."""
+    first, last = bench.days[-LISTED_DAYS], bench.days[-1]
+    days = [first + timedelta(days=n) for n in range(LISTED_DAYS)]
+    async with bench.engine.begin() as connection:
+        doctor_id, _ = await stage.make_slots(
+            connection, bench.target.config, days, slots=stage.SLOTS_A_DAY, sources=SOURCES
+        )
+    query = f"doctorId={doctor_id}&startDate={first}&endDate={last}&size={LISTED}"
+    wanted = request("GET", bench.host, f"{BASE}/schedules?{query}")
+
+    def judge(status: int, body: bytes) -> str | None:
+        return _expect(200, b"", status, body) or (
+            None if body.count(b'"timeSlot"') == LISTED else "not_sixty"
+        )
+
+    outcome = await _burst(bench, [wanted] * bench.plan.bookings, clients, judge)
+    return Figures.of("listing", clients, outcome)
+
+
+Case = Callable[[Bench, int], Awaitable[Figures]]
+CASES: dict[str, Case] = {"distinct": _distinct, "hot": _hot, "full": _full, "listing": _listing}
+
+
+# How they are done
+
+
+async def _slots(bench: Bench, days: Sequence[date], slots: int, sources: int) -> list[int]:
+    async with bench.engine.begin() as connection:
+        _, made = await stage.make_slots(
+            connection, bench.target.config, days, slots=slots, sources=sources
+        )
+    return made
+
+
+async def _book(bench: Bench, name: str, clients: int, slots: list[int]) -> Figures:
+    """Every slot in turn, another person each time; then wait for the workflows."""
+    requests = _bookings(bench, slots, bench.plan.bookings)
+    outcome = await _burst(bench, requests, clients, partial(_expect, 201, b""))
+    booked = await _count(bench, slots, stage.BOOKED)
+    async with bench.engine.connect() as connection:
+        rows = await connection.execute(stage.NEWEST, {"slots": slots, "count": LOOKED_AT})
+        newest = list(rows.scalars())
+    arrival = await await_workflows(bench.engine, bench.client, newest, bench.plan.patience)
+    oversold = await _count(bench, slots, stage.OVERSOLD)
+    after = per_second = None
+    if arrival and newest:
+        after = max(0.0, arrival.running - outcome.began - outcome.seconds)
+        per_second = booked / (arrival.running - outcome.began)
+    return Figures.of(
+        name,
+        clients,
+        outcome,
+        lost=abs(booked - len(outcome.latencies)),
+        oversold=oversold,
+        in_time=arrival is not None,
+        workflows_after=after,
+        workflows_per_second=per_second,
+    )
+
+
+def _bookings(bench: Bench, slots: Sequence[int], count: int) -> list[bytes]:
+    requests = []
+    for n in range(count):
+        person = bench.persons[n % len(bench.persons)]
+        body = json.dumps({"scheduleId": slots[n % len(slots)], "patientId": person.id}).encode()
+        token = bench.tokens[person.account_id]
+        requests.append(request("POST", bench.host, f"{BASE}/appointments", token, body))
+    return requests
+
+
+async def _burst(bench: Bench, requests: Sequence[bytes], clients: int, judge: Judge) -> Outcome:
+    return await burst(
+        bench.target.host,
+        bench.target.port,
+        requests,
+        clients=clients,
+        seconds=bench.plan.seconds,
+        judge=judge,
+    )
+
+
+def _expect(wanted: int, holding: bytes, status: int, body: bytes) -> str | None:
+    if status == wanted and holding in body:
+        return None
+    try:
+        return f"{status} {json.loads(body)['code']}"
+    except (ValueError, KeyError, TypeError):
+        return str(status)
+
+
+async def _count(bench: Bench, slots: list[int], query: stage.Query) -> int:
+    async with bench.engine.connect() as connection:
+        return int((await connection.execute(query, {"slots": slots})).scalar_one())
+
+
+def _machine() -> dict[str, object]:
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
