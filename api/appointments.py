@@ -259,6 +259,8 @@ async def order_command(
     async with context.engine.begin() as connection:
         order, capacity = await _allowed(context, connection, caller, id, asked.action)
         await note_reading(connection, caller, capacity, order, asked.action)
+
+    async def note_down(connection: AsyncConnection) -> None:
         await keep_note(context, connection, caller, capacity, order, asked.action, note)
 
     async def now() -> Appointment:
@@ -279,6 +281,7 @@ async def order_command(
         caller,
         asked,
         once,
+        note_down=note_down,
         status_now=status_now,
         answer=answer,
         location=f"/api/hospital/appointments/{id}",

@@ -13,6 +13,7 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
+from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import (
     WorkflowUpdateFailedError,
     WorkflowUpdateHandle,
@@ -60,17 +61,22 @@ async def carry_out(
     command: Command,
     once: OnceOnly,
     *,
+    note_down: Callable[[AsyncConnection], Awaitable[None]],
     status_now: Callable[[], Awaitable[str]],
     answer: Callable[[], Awaitable[Any]],
     location: str,
 ) -> Any:
     """`answer()` once the command is done; 202 with `location` when it is accepted and late.
 
+    `note_down` writes that it was asked, unless this very request was answered before.
     Raises Problem with the workflow's refusal, or `try_again` when the outcome is unknown.
     """
     async with context.engine.begin() as connection:
-        if await once.done_before(connection):
-            return await answer()
+        done = await once.done_before(connection)
+        if not done:
+            await note_down(connection)
+    if done:
+        return await answer()
     handle = await _ask(context, command, _update_id(caller, command, once), status_now)
     try:
         await asyncio.wait_for(handle.result(), FINISH_WITHIN.total_seconds())

@@ -36,6 +36,7 @@ from db.payment import (
 from domain.access import APPOINTMENT, Action, Caller, Stake
 from domain.appointment import AppointmentStatus
 from domain.order import NumberPrefix, new_number
+from domain.payment import PaymentStatus
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/payments", tags=["payments"])
@@ -72,7 +73,8 @@ async def pay(
     payment = await _prepaid(context, payment)
     if not made:
         response.status_code = 200
-    return await _shown(context, payment)
+    async with context.engine.connect() as connection:
+        return await _shown(connection, payment)
 
 
 async def _open(
@@ -100,8 +102,9 @@ async def _open(
 
 async def _prepaid(context: Context, payment: PaymentRecord) -> PaymentRecord:
     """With the address to pay at. The row stands first, so that no money comes for an unknown
-    payment; a request that died before this is made good by the next one."""
-    if payment.pay_url is not None:
+    payment; a request that died before this is made good by the next one. One that was closed
+    meanwhile is not offered again."""
+    if payment.pay_url is not None or payment.status is not PaymentStatus.PENDING:
         return payment
     try:
         prepay = await context.payments[payment.channel].prepay(
@@ -127,8 +130,7 @@ async def get_payment(
 ) -> Payment:
     if await owner_of(connection, context.hospital_id, payment_no) != caller.account_id:
         raise Problem("not_found")
-    payment = await _found(connection, payment_no)
-    return await _shown(context, payment)
+    return await _shown(connection, await _found(connection, payment_no))
 
 
 @router.post(
@@ -174,9 +176,10 @@ async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEv
         content=content,
     )
     payment = await find_payment(connection, event.payment_no)
-    if payment is None:
-        log.error("money_for_unknown_payment", payment_no=event.payment_no)
-    if payment is None or not new:
+    if payment is None or payment.channel != channel:
+        log.error("news_of_unknown_payment", channel=channel, payment_no=event.payment_no)
+        return
+    if not new:
         return
     paid = event.kind is EventKind.PAYMENT_SUCCEEDED
     await promise(
@@ -185,9 +188,7 @@ async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEv
         workflow="payment",
         subject=event.payment_no,
         signal="money_taken" if paid else "refund_finished",
-        args={
-            k: content[k] for k in (("amount", "at", "transaction_id") if paid else ("refund_no",))
-        },
+        args={name: content[name] for name in (MONEY if paid else REFUND)},
     )
 
 
@@ -213,9 +214,8 @@ async def _found(connection: AsyncConnection, payment_no: str) -> PaymentRecord:
     return payment
 
 
-async def _shown(context: Context, payment: PaymentRecord) -> Payment:
-    async with context.engine.connect() as connection:
-        refunds = await refunds_of(connection, payment.payment_no)
+async def _shown(connection: AsyncConnection, payment: PaymentRecord) -> Payment:
+    refunds = await refunds_of(connection, payment.payment_no)
     return Payment(
         payment_no=payment.payment_no,
         order_no=payment.order_no,

@@ -22,7 +22,9 @@ from api.revocations import Revocations
 from api.tokens import AccessTokens
 from db.base import engine_for
 from db.keyring import Keyring
+from domain.access import Caller, Role
 from domain.hospital import AccountPolicy, HospitalConfig, Policies
+from runtime.codec import data_converter
 from runtime.lifecycles import TemporalLifecycles
 from runtime.metrics import Metrics
 from runtime.settings import read_settings
@@ -62,6 +64,11 @@ def hospital_config(accounts: AccountPolicy | None = None) -> HospitalConfig:
     return replace(a_config(), policies=Policies(accounts=accounts or AccountPolicy()))
 
 
+async def a_client(keyring: Keyring, address: str = NOBODY_LISTENS) -> Client:
+    """Of Temporal, not connected yet."""
+    return await Client.connect(address, lazy=True, data_converter=data_converter(keyring))
+
+
 async def make_context(
     database_url: str,
     keyring: Keyring,
@@ -77,7 +84,7 @@ async def make_context(
     config = config or hospital_config()
     engine = engine_for(database_url, pool_size=20)
     valid = config.policies.accounts.access_token
-    client = temporal or await Client.connect(NOBODY_LISTENS, lazy=True)
+    client = temporal or await a_client(keyring)
     return Context(
         settings=read_settings(
             {
@@ -143,3 +150,20 @@ def id_card(birth_date: date, *, sequence: int = 3) -> str:
     An odd `sequence` (of three digits) is a man's."""
     digits = f"990000{birth_date:%Y%m%d}{sequence:03d}"
     return digits + str(calc_check_digit(digits + "0"))
+
+
+def as_caller(
+    context: Context, account_id: int, *roles: Role, doctor_id: int | None = None
+) -> dict[str, str]:
+    """The headers of somebody with these roles, without a login."""
+    caller = Caller(account_id, 1, context.hospital_id, frozenset(roles), doctor_id)
+    return {"Authorization": f"Bearer {context.tokens.issue(caller)}"}
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    """Status and code of a problem document."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    document = answer.json()
+    assert document["status"] == answer.status_code
+    assert document["type"].endswith(document["code"])
+    return answer.status_code, document["code"]
