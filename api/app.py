@@ -21,6 +21,7 @@ from api import (
 )
 from api.codec import codec_app
 from api.context import Context
+from api.documented import ANY
 from api.middleware import BodyLimit, Observed
 from runtime.background import running
 
@@ -58,9 +59,9 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
     app.state.context = context
     errors.install(app)
     for router in ROUTERS:
-        app.include_router(router, prefix=BASE)
+        app.include_router(router, prefix=BASE, responses=ANY)
     if context.settings.dev and loopback:
-        app.include_router(dev.router, prefix=BASE)
+        app.include_router(dev.router, prefix=BASE, responses=ANY)
     app.include_router(health.router)
     app.mount("/codec", codec_app(context))
     app.add_middleware(BodyLimit)

@@ -41,8 +41,10 @@ COMMANDED = refusals(
     "forbidden",
     "not_found",
     "not_allowed",
+    "invalid",
     "idempotency_mismatch",
     "try_again",
+    "unavailable",
 )
 
 

@@ -4,7 +4,6 @@ These routes are not made at all unless HOSPITAL_ENV is dev and the API is bound
 """
 
 import datetime as dt
-from contextlib import AsyncExitStack
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -18,6 +17,8 @@ from api.problems import Problem
 from api.schemas.base import Money, Schema
 from db.message import sent_messages
 from runtime.demo import demo_accounts, load_demo
+
+LONGEST_DELAY = dt.timedelta(days=1)
 
 router = APIRouter(prefix="/dev", tags=["development"])
 
@@ -92,7 +93,10 @@ async def pay_at_sandbox(
     context: InContext,
     payment_no: Annotated[str, Path(alias="paymentNo", max_length=64)],
     times: Annotated[int, Query(ge=1, le=20, description="how often the callback is sent")] = 1,
-    delay: Annotated[dt.timedelta, Query(description="of the callback, ISO 8601")] = dt.timedelta(),
+    delay: Annotated[
+        dt.timedelta,
+        Query(ge=dt.timedelta(), le=LONGEST_DELAY, description="of the callback, ISO 8601"),
+    ] = dt.timedelta(),
     fail: Annotated[bool, Query(description="the payer's bank says no")] = False,
     callback: Annotated[bool, Query(description="false: the callback is lost")] = True,
 ) -> PaidAtGateway:
@@ -100,9 +104,7 @@ async def pay_at_sandbox(
     url, secret = context.settings.sandbox_gateway_url, context.settings.sandbox_gateway_secret
     if url is None or secret is None:
         raise Problem("not_found")
-    async with AsyncExitStack() as stack:
-        http = sandbox_http()
-        stack.push_async_callback(http.aclose)
+    async with sandbox_http() as http:
         try:
             paid = await SandboxControls(url, secret, http).pay(
                 payment_no, times=times, delay=delay, fail=fail, callback=callback

@@ -54,3 +54,7 @@ def _value(code: str) -> dict[str, Any]:
     if code == "invalid":
         document["errors"] = [{"field": "page", "message": "Input should be greater than 0"}]
     return document
+
+
+# What any route may answer. One that names another code of the same status names these as well.
+ANY = refusals("malformed", "invalid", "unavailable")

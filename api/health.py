@@ -23,7 +23,11 @@ async def healthz() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", summary="Whether it can serve, and what is away")
+@router.get(
+    "/readyz",
+    summary="Whether it can serve, and what is away",
+    responses={503: {"description": "It cannot: PostgreSQL or its migrations are away"}},
+)
 async def readyz(context: InContext) -> Response:
     """200 `ready`, or `degraded` while Temporal is away: booking and paying go on. 503 without
     PostgreSQL or its migrations."""

@@ -53,8 +53,8 @@ REFUND = ("refund_no",)
     responses={
         200: {"description": "The order's payment that is open already", "model": Payment},
         **refusals(
-            "not_authenticated", "not_found", "not_payable", "channel_unavailable",
-            "idempotency_mismatch", "unavailable",
+            "not_authenticated", "forbidden", "not_found", "not_payable", "channel_unavailable",
+            "invalid", "idempotency_mismatch", "unavailable",
         ),
     },
 )  # fmt: skip
@@ -121,7 +121,9 @@ async def _prepaid(context: Context, payment: PaymentRecord) -> PaymentRecord:
         return await _found(connection, payment.payment_no)
 
 
-@router.get("/{paymentNo}", summary="One payment", responses=refusals("not_found"))
+@router.get(
+    "/{paymentNo}", summary="One payment", responses=refusals("not_authenticated", "not_found")
+)
 async def get_payment(
     payment_no: Annotated[str, Path(alias="paymentNo", max_length=64)],
     caller: CurrentCaller,
