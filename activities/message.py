@@ -29,7 +29,7 @@ from db.message import (
 )
 from db.payment import find_refund
 from domain.hospital import HospitalConfig
-from domain.message import Channel, Language, MessageTexts, Rendered, Template, Value
+from domain.message import Channel, Language, MessageTexts, Template, Value
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
@@ -66,13 +66,6 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Address:
-    to: str
-    rendered: Rendered
-    language: Language
-
-
-@dataclass(frozen=True)
 class MessageActivities:
     engine: AsyncEngine
     keyring: Keyring
@@ -100,7 +93,7 @@ class MessageActivities:
         Non-retryable when this way is closed for good: the next one is tried.
         """
         recipient = await self._recipient(sending.message)
-        new, address = await self._compose(sending, recipient)
+        new = await self._compose(sending, recipient)
         async with self.engine.begin() as connection:
             claim = await claim_message(connection, new)
         if claim.status in ("sent", "delivered"):
@@ -108,7 +101,7 @@ class MessageActivities:
         if claim.status == "failed":
             raise _closed("failed_before")
         try:
-            sent = await self._hand_over(sending.channel, new.key, address, claim)
+            sent = await self._hand_over(sending.channel, new.key, recipient, claim)
         except PermanentMessageError as error:
             self.count(sending.channel, "refused")
             async with self.engine.begin() as connection:
@@ -124,26 +117,27 @@ class MessageActivities:
         self.count(sending.channel, "sent")
         return sent.receipt_expected
 
-    async def _hand_over(self, channel: Channel, key: str, address: Address, claim: Claim) -> Sent:
+    async def _hand_over(
+        self, channel: Channel, key: str, recipient: Recipient, claim: Claim
+    ) -> Sent:
+        # As it was first said: number and text may have changed since, and a repeat must be found.
+        said = self.keyring.unwrap(recipient.patient_key).open(claim.sealed)
+        to, text = said["to"], said["text"]
         match channel:
             case Channel.IN_APP:
                 return Sent("", receipt_expected=False)  # the row is the message
             case Channel.SMS:
-                text = address.rendered.text
                 if not claim.first:  # an earlier attempt may have got through
-                    found = await self.sms.find(to=address.to, text=text, since=claim.claimed_at)
+                    found = await self.sms.find(to=to, text=text, since=claim.claimed_at)
                     if found:
                         return found
-                return await self.sms.send(to=address.to, text=text, key=key)
+                return await self.sms.send(to=to, text=text, key=key)
             case Channel.EMAIL:
                 return await self.email.send(
-                    to=address.to,
-                    subject=address.rendered.subject or "",
-                    text=address.rendered.text,
-                    key=key,
+                    to=to, subject=said["subject"] or "", text=text, key=key
                 )
 
-    async def _compose(self, sending: Sending, recipient: Recipient) -> tuple[NewMessage, Address]:
+    async def _compose(self, sending: Sending, recipient: Recipient) -> NewMessage:
         message, channel = sending.message, sending.channel
         to = self._address(recipient, channel)
         if to is None:
@@ -152,7 +146,7 @@ class MessageActivities:
         params = await self._params(message, recipient)
         rendered = self.texts.render(message.template, channel, language, params, self._zone)
         key = self.keyring.unwrap(recipient.patient_key)
-        new = NewMessage(
+        return NewMessage(
             hospital_id=recipient.hospital_id,
             key=f"{message.fact}:{channel}",
             account_id=recipient.account_id,
@@ -164,7 +158,6 @@ class MessageActivities:
             sealed=key.seal({"to": to, "subject": rendered.subject, "text": rendered.text}),
             to_index=self.keyring.blind(ADDRESS_KINDS[channel], to),
         )
-        return new, Address(to, rendered, language)
 
     def _address(self, recipient: Recipient, channel: Channel) -> str | None:
         """Where this channel reaches the patient: looked up here, so that it is in no history."""

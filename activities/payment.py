@@ -32,6 +32,11 @@ from db.payment import (
 from domain.order import Move, NumberPrefix, new_number
 from domain.payment import MoneyTaken, PaymentReceived, RefundCause, RefundStatus
 
+# What a gateway says of a refund that it will never make (see PaymentGateway.refund).
+NO_REFUND = frozenset(
+    {"unknown_payment", "not_paid", "total_differs", "refund_exceeds_paid", "refund_differs"}
+)
+
 
 @dataclass(frozen=True)
 class PaymentMove:
@@ -134,6 +139,8 @@ class PaymentActivities:
             )
             state, at = answer.state, answer.finished_at
         except GatewayRefused as refused:
+            if refused.code not in NO_REFUND:
+                raise  # our keys or our clock: mended some day, and then the money goes back
             activity.logger.error(
                 "refund refused", extra={"refund_no": refund_no, "why": refused.code}
             )

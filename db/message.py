@@ -66,19 +66,24 @@ class Claim:
     status: str
     receipt_expected: bool | None
     claimed_at: datetime
+    sealed: bytes  # what the first attempt said, and to whom
 
 
 async def claim_message(connection: AsyncConnection, new: NewMessage) -> Claim:
-    """Claim before sending, in a transaction of its own: what is sent is never unknown to us."""
+    """Claim before sending, in a transaction of its own: what is sent is never unknown to us.
+
+    A claim made before stands as it was made, whatever `new` would say by now."""
     m = MessageRow
     made = await connection.execute(
         insert(m)
         .values(**vars(new), status="claimed", attempts=1)
         .on_conflict_do_update(index_elements=[m.key], set_={"attempts": m.attempts + 1})
-        .returning(m.id, m.attempts, m.status, m.receipt_expected, m.created_at)
+        .returning(m.id, m.attempts, m.status, m.receipt_expected, m.created_at, m.sealed)
     )
     row = made.one()
-    return Claim(row.id, row.attempts == 1, row.status, row.receipt_expected, row.created_at)
+    return Claim(
+        row.id, row.attempts == 1, row.status, row.receipt_expected, row.created_at, row.sealed
+    )
 
 
 async def message_sent(
