@@ -22,7 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
+from db.housekeeping import tidy
 from db.outbox import CHANNEL
+from runtime.background import running
 from runtime.entry import enter, stop_on_signals
 from runtime.lifecycles import Start, TemporalLifecycles
 from runtime.metrics import Metrics
@@ -31,6 +33,7 @@ from runtime.temporal import connect
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+TIDY_EVERY = 3600.0  # seconds
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -172,6 +175,17 @@ async def listen(database_url: str, rung: asyncio.Event) -> None:
         await asyncio.sleep(1)
 
 
+async def keep_tidy(engine: AsyncEngine) -> None:
+    """Throw away, now and then, what nobody asks for any more."""
+    while True:
+        try:
+            async with engine.begin() as connection:
+                await tidy(connection)
+        except SQLAlchemyError as error:
+            log.warning("not_tidied", error=type(error).__name__)
+        await asyncio.sleep(TIDY_EVERY)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The relay takes none."""
 
@@ -186,11 +200,10 @@ async def _serve() -> int:
     client = await connect(entry.settings.temporal, entry.keyring, process="relay")
     relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
     stop, rung = stop_on_signals(), asyncio.Event()
-    listening = asyncio.create_task(listen(entry.settings.database_url, rung))
-    running = asyncio.create_task(relay.run(rung, stop))
-    await stop.wait()
-    rung.set()
-    await running
-    listening.cancel()
+    async with running(listen(entry.settings.database_url, rung), keep_tidy(engine)):
+        relaying = asyncio.create_task(relay.run(rung, stop))
+        await stop.wait()
+        rung.set()
+        await relaying
     await engine.dispose()
     return 0
