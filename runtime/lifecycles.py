@@ -132,9 +132,13 @@ class TemporalLifecycles:
     ) -> WorkflowUpdateHandle[Any]:
         """An update that was accepted: from then on it is done whatever happens here.
 
-        Raises NoLifecycle when the row is closed, WorkflowUpdateFailedError when refused.
+        Asked again under the same `update_id` it has the first answer, also when that closed the
+        row. Raises NoLifecycle when the row is closed, WorkflowUpdateFailedError when refused.
         """
-        start = await self._start_of(kind, subject)
+        try:
+            start = await self._start_of(kind, subject)
+        except NoLifecycle:
+            return await self._asked_before(kind, subject, result, update_id)
         operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             start.workflow,
             start.arg,
@@ -151,11 +155,27 @@ class TemporalLifecycles:
                 start_workflow_operation=operation,
             )
         except WorkflowAlreadyStartedError:
-            raise NoLifecycle(subject) from None
+            return await self._asked_before(kind, subject, result, update_id)
         finally:
             # Its own future holds the same error, and complains when nobody looks at it.
             with suppress(Exception):
                 await asyncio.wait_for(operation.workflow_handle(), 0)
+
+    async def _asked_before(
+        self, kind: str, subject: str, result: type, update_id: str | None
+    ) -> WorkflowUpdateHandle[Any]:
+        """The same command of a process that died before it could say what became of it."""
+        if update_id is None:
+            raise NoLifecycle(subject)
+        workflow = self.client.get_workflow_handle(f"{kind}/{subject}")
+        handle = workflow.get_update_handle(update_id, result_type=result)
+        try:
+            await handle.result()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise NoLifecycle(subject) from None
+            raise
+        return handle
 
     async def _start_of(self, kind: str, subject: str) -> Start:
         start = (await self.starts_of(kind, [subject])).get(subject)

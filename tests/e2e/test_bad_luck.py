@@ -7,9 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
-from tests.support.books import check_books
+from tests.support.books import check_books, workflows
 from tests.support.house import House, eventually, pass_time
 from tests.support.visitors import log_in, make_slot, new_key, register
 
@@ -88,6 +88,19 @@ def test_nothing_is_half_written_while_postgresql_is_away(shaken: House) -> None
     assert patient.post("/appointments", wanted, expect=201, key=key)["id"] == booked["id"]
 
 
+def test_a_command_whose_answer_was_lost_is_answered_when_repeated(shaken: House) -> None:
+    """An API that is killed after the workflow took the command leaves no note of the key."""
+    patient = register(shaken)
+    order = patient.book(make_slot(shaken))
+    path, key = f"/appointments/{order['id']}/cancel", new_key()
+    done = patient.post(path, key=key)
+    shaken.sql("delete from idempotency where key = %s", key)
+    eventually(lambda: not is_running(shaken, order))
+    assert patient.post(path, key=key) == done
+    another = patient.send("POST", path, key=new_key())
+    assert (another.status_code, another.json()["code"]) == (409, "not_allowed")
+
+
 def test_a_terminated_workflow_begins_again_from_its_row(shaken: House) -> None:
     patient = register(shaken)
     orders = [patient.book(make_slot(shaken)) for _ in range(2)]
@@ -156,6 +169,13 @@ def test_a_gateway_that_fails_for_a_while_delays_the_refund_alone(shaken: House)
 def test_the_books_are_in_order_after_all_this(shaken: House) -> None:
     """Last in this file."""
     check_books(shaken)
+
+
+def is_running(house: House, order: Any) -> bool:
+    return any(
+        w.id == f"appointment/{order['orderNo']}" and w.status is WorkflowExecutionStatus.RUNNING
+        for w in workflows(house)
+    )
 
 
 def by_hand(
