@@ -1,9 +1,12 @@
 """`./hospital <command>`: one line of this table is one command."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
+from typing import NoReturn
 
 from runtime.config import ConfigError
 from runtime.settings import SettingsError
@@ -49,5 +52,14 @@ def main(argv: Sequence[str]) -> int:
         return 130
 
 
+def _end(code: int) -> NoReturn:
+    """End without taking the interpreter down: the threads of Temporal's client outlive it and
+    now and then abort the process on its way out (temporalio/sdk-python#300)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _end(main(sys.argv[1:]))
