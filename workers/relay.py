@@ -60,6 +60,7 @@ WAITING = text(
 )
 
 Promise = Row[Any]
+Starts = Mapping[tuple[str, str], Start | Exception]  # by kind and subject
 
 
 class TemporalAway(Exception):
@@ -104,19 +105,31 @@ class Relay:
             raise TemporalAway
         return len(promises)
 
-    async def _starts(self, promises: Sequence[Promise]) -> Mapping[tuple[str, str], Start]:
+    async def _starts(self, promises: Sequence[Promise]) -> Starts:
         """One look at the rows for all that only wait to be started."""
         subjects: dict[str, list[str]] = defaultdict(list)
         for promise in promises:
             if promise.signal is None:
                 subjects[promise.workflow].append(promise.subject)
-        return {
-            (kind, subject): start
-            for kind, numbers in subjects.items()
-            for subject, start in (await self.lifecycles.starts_of(kind, numbers)).items()
-        }
+        starts: dict[tuple[str, str], Start | Exception] = {}
+        for kind, numbers in subjects.items():
+            starts |= await self._starts_of(kind, numbers)
+        return starts
 
-    async def _keep(self, promise: Promise, starts: Mapping[tuple[str, str], Start]) -> None:
+    async def _starts_of(self, kind: str, numbers: list[str]) -> Starts:
+        """A row that cannot be read holds up its own promise only: then each is read by itself."""
+        try:
+            found = await self.lifecycles.starts_of(kind, numbers)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            if len(numbers) == 1:
+                return {(kind, numbers[0]): error}
+            each = [await self._starts_of(kind, [number]) for number in numbers]
+            return {subject: start for one in each for subject, start in one.items()}
+        return {(kind, subject): start for subject, start in found.items()}
+
+    async def _keep(self, promise: Promise, starts: Starts) -> None:
         try:
             if promise.workflow == "message":  # a receipt: of no use once the message has ended
                 await self.lifecycles.tell_if_running(
@@ -127,14 +140,20 @@ class Relay:
                     await self.lifecycles.tell(
                         promise.workflow, promise.subject, promise.signal, promise.args
                     )
-            elif start := starts.get((promise.workflow, promise.subject)):
-                await self.lifecycles.start(start)
+            else:
+                await self._start(starts.get((promise.workflow, promise.subject)))
         except RPCError as error:
             if error.status in AWAY:
                 raise TemporalAway from None
             raise
         except RuntimeError:  # what a client says that never connected
             raise TemporalAway from None
+
+    async def _start(self, start: Start | Exception | None) -> None:
+        if isinstance(start, Exception):
+            raise start
+        if start is not None:  # None: its row is closed
+            await self.lifecycles.start(start)
 
     async def _write_down(
         self,

@@ -1,0 +1,414 @@
+"""Messages to patients: once per fact and channel, whatever dies in between."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from temporalio.exceptions import ApplicationError
+
+from activities.gateways.sending import (
+    Fault,
+    MessageError,
+    PermanentMessageError,
+    RetryableMessageError,
+    Sent,
+)
+from activities.message import MessageActivities, Outgoing, Sending, place_code
+from api.context import Context
+from db.account import hold_patient, set_preferences
+from db.keyring import Keyring
+from db.message import message_delivered
+from domain.access import Role
+from domain.message import Channel, Template
+from domain.payment import RefundCause
+from runtime.message_texts import load_message_texts
+from tests.support.api import as_caller, client_of, make_context, refused
+from tests.support.booking import Clinic, Till, a_person
+from tests.support.catalogue import a_config
+
+pytestmark = pytest.mark.anyio
+
+HERS = "+8613900000000"
+
+
+@dataclass
+class Provider:
+    """An SMS and e-mail provider that remembers, and fails as told."""
+
+    sent: list[tuple[str, str, str]] = field(default_factory=list)  # to, text, key
+    fails: list[MessageError | None] = field(default_factory=list)
+    loses_answers: bool = False  # takes the message, and nobody hears of it
+    receipts: bool = False
+    asked: list[tuple[str, datetime]] = field(default_factory=list)
+
+    async def send(self, *, to: str, text: str, key: str, subject: str = "") -> Sent:
+        if self.fails and (error := self.fails.pop(0)):
+            raise error
+        self.sent.append((to, f"{subject}\n{text}" if subject else text, key))
+        if self.loses_answers:
+            raise RetryableMessageError("timeout", outcome_unknown=True)
+        return Sent(f"SM{len(self.sent)}", receipt_expected=self.receipts)
+
+    async def find(self, *, to: str, text: str, since: datetime) -> Sent | None:
+        self.asked.append((to, since))
+        taken = [n for n, (whom, what, _) in enumerate(self.sent, 1) if (whom, what) == (to, text)]
+        return Sent(f"SM{taken[0]}", receipt_expected=self.receipts) if taken else None
+
+
+@pytest.fixture
+async def clinic(engine: AsyncEngine, keyring: Keyring) -> Clinic:
+    return await Clinic.opened(engine, keyring)
+
+
+@pytest.fixture
+async def order_no(clinic: Clinic) -> str:
+    order_no = await clinic.booked(await clinic.someone(), await clinic.slot())
+    await clinic.run("update schedule set location = '门诊楼二层 心血管内科 A2-07'")
+    return order_no
+
+
+@pytest.fixture
+def sms() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+def email() -> Provider:
+    return Provider()
+
+
+@pytest.fixture
+def counted() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def messages(
+    engine: AsyncEngine,
+    keyring: Keyring,
+    sms: Provider,
+    email: Provider,
+    counted: list[tuple[str, str]],
+) -> MessageActivities:
+    return MessageActivities(
+        engine,
+        keyring,
+        a_config(),
+        load_message_texts(),
+        sms,
+        email,
+        "https://hospital.example.org",
+        lambda channel, outcome: counted.append((channel, outcome)),
+    )
+
+
+@pytest.fixture
+def confirmed(order_no: str) -> Outgoing:
+    return Outgoing(f"{order_no}:confirmed", order_no, Template.APPOINTMENT_CONFIRMED)
+
+
+def by(message: Outgoing, channel: Channel = Channel.SMS) -> Sending:
+    return Sending(message, channel)
+
+
+async def error_of(sending: Any) -> ApplicationError:
+    with pytest.raises(ApplicationError) as raised:
+        await sending
+    return raised.value
+
+
+# Once
+
+
+async def test_a_message_goes_out_once_per_fact_and_channel(
+    messages: MessageActivities, clinic: Clinic, sms: Provider, confirmed: Outgoing
+) -> None:
+    for _ in range(3):
+        assert not await messages.send_message(by(confirmed))
+    ((to, text, key),) = sms.sent
+    assert (to, key) == (HERS, f"{confirmed.fact}:sms")
+    assert "A2-07" in text
+    row = "select concat_ws(' ', status, provider_id, attempts) from message"
+    assert await clinic.value(row) == "sent SM1 3"
+    assert await clinic.value("select sent_at is not null from message")
+
+
+async def test_whether_a_receipt_is_due_is_told_to_a_repeat_as_well(
+    messages: MessageActivities, sms: Provider, confirmed: Outgoing
+) -> None:
+    sms.receipts = True
+    assert [await messages.send_message(by(confirmed)) for _ in range(2)] == [True, True]
+    assert len(sms.sent) == 1
+
+
+async def test_a_message_whose_outcome_is_unknown_is_looked_for_before_it_is_sent_again(
+    messages: MessageActivities, clinic: Clinic, sms: Provider, confirmed: Outgoing
+) -> None:
+    sms.loses_answers = True
+    error = await error_of(messages.send_message(by(confirmed)))
+    assert (error.type, error.non_retryable) == ("TryLater", False)
+    assert error.next_retry_delay == timedelta(seconds=30)
+    assert await clinic.value("select status from message") == "claimed"
+    await messages.send_message(by(confirmed))
+    assert len(sms.sent) == 1
+    ((to, since),) = sms.asked
+    assert (to, since) == (HERS, await clinic.value("select created_at from message"))
+    assert await clinic.value("select status || ' ' || provider_id from message") == "sent SM1"
+
+
+async def test_a_claim_of_a_process_that_died_is_looked_for_as_well(
+    messages: MessageActivities, sms: Provider, confirmed: Outgoing
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    sms.fails = [Killed()]  # type: ignore[list-item]
+    with pytest.raises(Killed):
+        await messages.send_message(by(confirmed))
+    await messages.send_message(by(confirmed))
+    assert (len(sms.asked), len(sms.sent)) == (1, 1)
+
+
+async def test_a_repeat_says_what_was_first_said_to_whom_it_was_said(
+    messages: MessageActivities, clinic: Clinic, sms: Provider, confirmed: Outgoing, order_no: str
+) -> None:
+    sms.loses_answers = True
+    await error_of(messages.send_message(by(confirmed)))
+    await clinic.run("update schedule set location = 'B9-01'")
+    async with clinic.engine.begin() as connection:
+        person = a_person()
+        moved = type(person)(person.name, person.gender, person.id_card, "+8613700000001")
+        account = (await clinic.order(order_no)).account_id
+        await hold_patient(connection, clinic.keyring, 1, account, moved)
+    await messages.send_message(by(confirmed))
+    assert [(to, "A2-07" in text) for to, text, _ in sms.sent] == [(HERS, True)]
+
+
+async def test_no_for_good_closes_the_channel(
+    messages: MessageActivities,
+    clinic: Clinic,
+    sms: Provider,
+    confirmed: Outgoing,
+    counted: list[tuple[str, str]],
+) -> None:
+    sms.fails = [PermanentMessageError("twilio:21211", Fault.RECIPIENT)]
+    error = await error_of(messages.send_message(by(confirmed)))
+    assert (error.type, error.non_retryable) == ("ChannelClosed", True)
+    assert error.message == "twilio:21211"
+    row = "select status || ' ' || error_code from message"
+    assert await clinic.value(row) == "failed twilio:21211"
+    again = await error_of(messages.send_message(by(confirmed)))
+    assert (again.type, again.non_retryable, sms.sent) == ("ChannelClosed", True, [])
+    assert counted == [("sms", "refused")]
+
+
+async def test_no_for_now_is_tried_later_as_the_provider_says(
+    messages: MessageActivities, sms: Provider, confirmed: Outgoing
+) -> None:
+    busy = RetryableMessageError("twilio:20429", retry_after=timedelta(seconds=7))
+    sms.fails = [busy, RetryableMessageError("connection")]
+    first = await error_of(messages.send_message(by(confirmed)))
+    second = await error_of(messages.send_message(by(confirmed)))
+    assert (first.next_retry_delay, second.next_retry_delay) == (timedelta(seconds=7), None)
+    await messages.send_message(by(confirmed))
+    assert len(sms.sent) == 1
+
+
+async def test_the_first_final_receipt_stands(
+    messages: MessageActivities, clinic: Clinic, sms: Provider, confirmed: Outgoing
+) -> None:
+    await messages.send_message(by(confirmed))
+
+    async def receipt(provider_id: str, key: str | None, *, delivered: bool) -> str | None:
+        async with clinic.engine.begin() as connection:
+            return await message_delivered(
+                connection, provider_id, key=key, delivered=delivered, error_code=None
+            )
+
+    key = f"{confirmed.fact}:sms"
+    assert await receipt("SM1", None, delivered=True) == key
+    assert await receipt("SM1", key, delivered=False) == key
+    assert await clinic.value("select status from message") == "delivered"
+    assert await receipt("SM9", None, delivered=True) is None
+    assert await receipt("SM1", "A0:confirmed:sms", delivered=True) is None
+
+
+# What is said
+
+
+EVERY = [template for template in Template if template is not Template.SMS_CODE]
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_no_message_by_sms_or_email_tells_of_health(
+    messages: MessageActivities,
+    clinic: Clinic,
+    sms: Provider,
+    email: Provider,
+    order_no: str,
+    language: str,
+) -> None:
+    account = (await clinic.order(order_no)).account_id
+    async with clinic.engine.begin() as connection:
+        await set_preferences(
+            connection, clinic.keyring, account,
+            channels=["sms", "email"], language=language, email="lin@example.org",
+        )  # fmt: skip
+    till = Till(clinic)
+    await till.open(order_no)
+    await till.take()
+    await till.owe(RefundCause.CLINIC)
+    for template in EVERY:
+        subject = "R-clinic" if template is Template.PAYMENT_REFUNDED else order_no
+        message = Outgoing(f"{subject}:{template}", subject, template)
+        for channel in Channel:
+            await messages.send_message(by(message, channel))
+    assert len(sms.sent) == len(email.sent) == len(EVERY)
+    for _, text, _ in sms.sent + email.sent:
+        for word in ("内科", "心血管", "示例医生", "医生", "林小满"):
+            assert word not in text, text
+        assert "示例医院" in text
+    assert {to for to, _, _ in email.sent} == {"lin@example.org"}
+    assert any("¥50.00" in text for _, text, _ in sms.sent)
+
+
+async def test_the_database_holds_neither_number_nor_text_in_the_clear(
+    messages: MessageActivities, clinic: Clinic, confirmed: Outgoing
+) -> None:
+    for channel in (Channel.SMS, Channel.IN_APP):
+        await messages.send_message(by(confirmed, channel))
+    whole = "".join(await clinic.ids("select m::text || encode(sealed, 'escape') from message m"))
+    for word in ("13900000000", "林小满", "A2-07", "心血管"):
+        assert word not in whole
+
+
+async def test_the_ways_to_try_are_those_the_patient_chose_and_has_an_address_for(
+    messages: MessageActivities, clinic: Clinic, confirmed: Outgoing, order_no: str
+) -> None:
+    assert (await messages.plan_message(confirmed)).channels == (Channel.SMS,)
+    account = (await clinic.order(order_no)).account_id
+
+    async def chosen(*channels: str, email: str | None = "lin@example.org") -> tuple[str, ...]:
+        async with clinic.engine.begin() as connection:
+            await set_preferences(
+                connection, clinic.keyring, account,
+                channels=channels, language="zh", email=email,
+            )  # fmt: skip
+        return (await messages.plan_message(confirmed)).channels
+
+    assert await chosen("email", "sms") == ("email", "sms")
+    assert await chosen("in_app", "email") == ("email",)
+    assert await chosen("sms", "email", email=None) == ("sms",)
+    assert await chosen() == ()
+
+
+async def test_a_message_about_nothing_is_closed_and_not_tried_again(
+    messages: MessageActivities,
+) -> None:
+    for template in (Template.APPOINTMENT_BOOKED, Template.PAYMENT_REFUNDED):
+        nothing = Outgoing("f", "A0", template)
+        error = await error_of(messages.send_message(by(nothing, Channel.IN_APP)))
+        assert (error.message, error.non_retryable) == ("no_order", True)
+
+
+async def test_no_address_closes_the_channel(
+    messages: MessageActivities, confirmed: Outgoing
+) -> None:
+    error = await error_of(messages.send_message(by(confirmed, Channel.EMAIL)))
+    assert (error.message, error.type) == ("no_address", "ChannelClosed")
+
+
+@pytest.mark.parametrize(
+    ("location", "code"),
+    [
+        ("门诊楼二层 A2-07", "A2-07"),
+        ("心血管内科2诊室", "2"),
+        ("门诊楼 101", "101"),
+        ("心血管内科", "服务台"),
+        ("", "服务台"),
+        ("B1 层 B1-003 室", "B1-003"),
+    ],
+)
+def test_a_place_is_told_by_its_code_alone(location: str, code: str) -> None:
+    assert place_code(location) == code
+
+
+# The in-app feed and the development outbox
+
+
+@pytest.fixture
+async def context(database_url: str, keyring: Keyring) -> Any:
+    context = await make_context(database_url, keyring)
+    yield context
+    await context.engine.dispose()
+
+
+@pytest.fixture
+async def client(context: Context) -> Any:
+    async with client_of(context) as client:
+        yield client
+
+
+async def test_an_in_app_message_is_read_in_the_feed(
+    messages: MessageActivities,
+    clinic: Clinic,
+    client: httpx.AsyncClient,
+    context: Context,
+    order_no: str,
+) -> None:
+    booked = Outgoing(f"{order_no}:booked", order_no, Template.APPOINTMENT_BOOKED)
+    confirmed = Outgoing(f"{order_no}:confirmed", order_no, Template.APPOINTMENT_CONFIRMED)
+    for message in (booked, booked, confirmed):
+        assert not await messages.send_message(by(message, Channel.IN_APP))
+    await messages.send_message(by(confirmed))
+    headers = as_caller(context, (await clinic.order(order_no)).account_id, Role.PATIENT)
+    page = (await client.get("/notifications", headers=headers)).json()
+    assert page["total"] == 2
+    newest, first = page["items"]
+    assert (newest["template"], first["template"]) == (
+        "appointment_confirmed",
+        "appointment_booked",
+    )
+    assert newest["orderNo"] == order_no
+    assert "心血管内科" in newest["text"]
+    assert newest["readAt"] is None
+    path = f"/notifications/{newest['id']}/read"
+    read = [(await client.post(path, headers=headers)).json() for _ in range(2)]
+    assert read[0]["readAt"] is not None
+    assert read[0] == read[1]
+    one = (await client.get("/notifications?size=1&page=2", headers=headers)).json()
+    assert [item["id"] for item in one["items"]] == [first["id"]]
+
+
+async def test_a_strangers_feed_is_empty(
+    messages: MessageActivities,
+    clinic: Clinic,
+    client: httpx.AsyncClient,
+    context: Context,
+    confirmed: Outgoing,
+) -> None:
+    await messages.send_message(by(confirmed, Channel.IN_APP))
+    stranger = as_caller(context, await clinic.account(), Role.PATIENT)
+    page = (await client.get("/notifications", headers=stranger)).json()
+    assert (page["items"], page["total"]) == ([], 0)
+    number = await clinic.value("select id from message")
+    answer = await client.post(f"/notifications/{number}/read", headers=stranger)
+    assert refused(answer) == (404, "not_found")
+    assert refused(await client.get("/notifications")) == (401, "not_authenticated")
+
+
+async def test_the_development_outbox_shows_what_went_out_to_whom(
+    messages: MessageActivities, client: httpx.AsyncClient, confirmed: Outgoing
+) -> None:
+    for channel in (Channel.IN_APP, Channel.SMS):
+        await messages.send_message(by(confirmed, channel))
+    newest, first = (await client.get("/dev/outbox")).json()
+    assert (newest["channel"], first["channel"]) == ("sms", "in_app")
+    for to in ("13900000000", "+86 139 0000 0000"):
+        found = (await client.get("/dev/outbox", params={"to": to})).json()
+        assert [message["channel"] for message in found] == ["sms"]
+    assert (await client.get("/dev/outbox?to=13911111111")).json() == []
+    assert refused(await client.get("/dev/outbox?to=nobody")) == (422, "invalid")
