@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from cli.addresses import cores
 from cli.bench import stage
 from cli.bench.arrival import LOOKED_AT, await_workflows
 from cli.bench.figures import HEAD, Figures, remarks, row
@@ -38,6 +39,7 @@ LISTED_DAYS = LISTED // stage.SLOTS_A_DAY
 SOURCES = 10  # of each distinct slot
 HOT_SLOTS = 4
 FULL_SLOTS, FULL_SOURCES = 8, 5
+BUSY = 0.5  # runnable processes a core in the minute before
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Plan:
     clients: tuple[int, ...]
     bookings: int  # requests in a burst
     seconds: int
-    patience: int  # seconds for the workflows of a burst
+    patience: float  # seconds for the workflows of a burst
     cases: tuple[str, ...]
 
 
@@ -70,13 +72,14 @@ class Bench:
 
 async def bench_booking(target: Target, plan: Plan, json_file: Path | None) -> int:
     """Raises BenchError."""
+    machine = _machine()
     engine = engine_for(target.settings.database_url, pool_size=3)
-    bench = Bench(target, plan, engine, await _temporal(target), _days(target, plan))
     try:
+        bench = Bench(target, plan, engine, await _temporal(target), bookable_days(target, plan))
         async with engine.connect() as guard:
             await stage.ensure_alone(guard)
-            await _prepare(bench)
-            figures = await _measure(bench)
+            await prepare(bench)
+            figures = await measure(bench)
     except DBAPIError as error:
         reason = str(error.orig).partition("\n")[0]
         raise BenchError(f"the database: {reason}") from None
@@ -86,9 +89,9 @@ async def bench_booking(target: Target, plan: Plan, json_file: Path | None) -> i
         raise BenchError(f"the API at {target.url}: {error}") from None
     finally:
         await engine.dispose()
-    print("", *remarks(figures), sep="\n")
+    print("", *remarks(figures), *_busy(machine), sep="\n")
     if json_file:
-        document = {"machine": _machine(), "figures": [one.as_json() for one in figures]}
+        document = {"machine": machine, "figures": [one.as_json() for one in figures]}
         await asyncio.to_thread(json_file.write_text, json.dumps(document, indent=2) + "\n")
     return 0 if all(one.sound for one in figures) else 1
 
@@ -101,8 +104,8 @@ async def _temporal(target: Target) -> Client:
         raise BenchError(f"Temporal at {where} does not answer; see --temporal") from None
 
 
-def _days(target: Target, plan: Plan) -> list[date]:
-    """From tomorrow to the last day that is open for booking at any hour."""
+def bookable_days(target: Target, plan: Plan) -> list[date]:
+    """From tomorrow to the last day that is open for booking at any hour. Raises BenchError."""
     config = target.config
     today = datetime.now(ZoneInfo(config.hospital.time_zone)).date()
     days = [today + timedelta(days=n) for n in range(1, config.policies.appointment.horizon_days)]
@@ -115,7 +118,8 @@ def _days(target: Target, plan: Plan) -> list[date]:
 # Before the clock runs
 
 
-async def _prepare(bench: Bench) -> None:
+async def prepare(bench: Bench) -> None:
+    """Make sure that this is a development system, and make people to book for."""
     keyring, hospital_id = bench.target.keyring, bench.target.config.hospital.id
     async with _http(bench) as http:
         if (await http.get("/dev/accounts")).status_code != 200:
@@ -153,7 +157,8 @@ def _http(bench: Bench) -> httpx.AsyncClient:
 # The cases
 
 
-async def _measure(bench: Bench) -> list[Figures]:
+async def measure(bench: Bench) -> list[Figures]:
+    """Run every case with every number of clients, and print each as it comes."""
     print(HEAD)
     figures = []
     try:
@@ -296,10 +301,18 @@ async def _count(bench: Bench, slots: list[int], query: stage.Query) -> int:
         return int((await connection.execute(query, {"slots": slots})).scalar_one())
 
 
+def _busy(machine: dict[str, object]) -> list[str]:
+    load = machine["loadBefore"]
+    if isinstance(load, float) and load > BUSY * cores():
+        return [f"Other programs were running ({load:.1f} before the start): figures are too low."]
+    return []
+
+
 def _machine() -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
+        "loadBefore": round(os.getloadavg()[0], 2),
+        "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
     }

@@ -59,7 +59,7 @@ NEWEST = text(
     """select order_no from appointment where schedule_id = any(:slots)
         order by id desc limit :count"""
 )
-# They come back as they were: withdrawn slots still show who booked them.
+# Nobody shall book them afterwards; those who did keep their orders.
 WITHDRAW = text("update schedule set withdrawn = true where location = :place and not withdrawn")
 EXPIRING = text(
     """select count(*) from appointment a join schedule s on s.id = a.schedule_id
@@ -123,7 +123,7 @@ async def find_persons(
     first: int = there.scalar_one()
     for number in range(first, first + count - len(persons)):
         login = logins[number % len(logins)]
-        new = _invented(number, login.phone)
+        new = invented(number, login.phone)
         made = await add_patient(connection, keyring, hospital_id, login.account_id, new)
         if made is None:
             raise BenchError("the persons of an earlier bench were changed; use a new --data-dir")
@@ -131,7 +131,7 @@ async def find_persons(
     return persons
 
 
-def _invented(number: int, phone: str) -> NewPatient:
+def invented(number: int, phone: str) -> NewPatient:
     """Nobody has this ID number: there is no region 990000."""
     born = date(1950, 1, 1) + timedelta(days=number % 20_000)
     digits = f"990000{born:%Y%m%d}{2 * (number // 20_000) + 1:03d}"
