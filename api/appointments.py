@@ -22,7 +22,6 @@ from db.appointment import (
     OrderFilter,
     book,
     find_appointment,
-    find_order,
     list_appointments,
 )
 from db.appointment import NewAppointment as NewRow
@@ -63,18 +62,12 @@ async def book_appointment(
 ) -> AppointmentOrder:
     """Take one source and hold it until `payBy`. It is paid by `POST /payments`."""
     require(caller, Action.BOOK)
-    if new.patient_id is not None and new.symptoms is None:
-        # The common way: one statement, which is its own transaction.
-        async with context.autocommit.connect() as connection:
-            order_no = await _book(context, connection, caller, new, once)
-            order = await find_order(connection, context.hospital_id, order_no)
-    else:
-        async with context.engine.begin() as connection:
-            order_no = await _book(context, connection, caller, new, once)
-            order = await find_order(connection, context.hospital_id, order_no)
+    # The common way is one statement, which is its own transaction.
+    one_statement = new.patient_id is not None and new.symptoms is None
+    opened = context.autocommit.connect() if one_statement else context.engine.begin()
+    async with opened as connection:
+        order = await _book(context, connection, caller, new, once)
     context.doorbell.ring()
-    if order is None:
-        raise Problem("not_found")
     return appointment_order(context, order)
 
 
@@ -84,8 +77,8 @@ async def _book(
     caller: Caller,
     new: NewAppointment,
     once: OnceOnly,
-) -> str:
-    """The number of the order that was made, or of the one made before under this key."""
+) -> Appointment:
+    """The order that was made, or the one made before under this key."""
     patient_id, held = await _patient(context, connection, caller, new)
     row = NewRow(
         hospital_id=context.hospital_id,
@@ -98,13 +91,11 @@ async def _book(
         key=once.key,
         body_hash=once.body_hash if once.key else None,
     )
-    code, order_no = await book(connection, row, context.booking_rules)
+    code, order = await book(connection, row, context.booking_rules)
     context.metrics.booking(code)
-    if code in NOT_FOUND:
-        raise Problem("not_found")
-    if code not in ("booked", "repeated"):
-        raise Problem(code)
-    return order_no
+    if order is None:
+        raise Problem("not_found" if code in NOT_FOUND else code)
+    return order
 
 
 async def _patient(

@@ -1,6 +1,7 @@
 """Access tokens: short-lived JWTs that carry ids and roles, signed under the keyring."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import jwt
@@ -11,12 +12,16 @@ from domain.access import Caller, Role
 
 ALGORITHM = "HS256"
 PURPOSE = "access-token"
+KNOWN = 20_000  # tokens kept as verified, about 20 MB
 
 
 @dataclass(frozen=True)
 class AccessTokens:
     keyring: Keyring
     valid: timedelta
+    _known: dict[str, tuple[float, Caller]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def issue(self, caller: Caller) -> str:
         now = datetime.now(UTC)
@@ -34,7 +39,20 @@ class AccessTokens:
         return jwt.encode(claims, key, ALGORITHM, headers={"kid": key_id})
 
     def read(self, token: str) -> Caller:
-        """Raises Problem `token_expired` or `not_authenticated`."""
+        """Raises Problem `token_expired` or `not_authenticated`.
+
+        A token that was verified once is known until it expires: a patient's next request need
+        not be verified again.
+        """
+        expires, caller = self._known.get(token, (0.0, None))
+        if caller is None or expires <= time.time():
+            expires, caller = self._verified(token)
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[token] = expires, caller
+        return caller
+
+    def _verified(self, token: str) -> tuple[float, Caller]:
         try:
             key_id = jwt.get_unverified_header(token).get("kid", self.keyring.current)
             claims = jwt.decode(
@@ -43,7 +61,7 @@ class AccessTokens:
                 [ALGORITHM],
                 options={"require": ["exp", "sub", "sid", "hid"]},
             )
-            return Caller(
+            return claims["exp"], Caller(
                 account_id=int(claims["sub"]),
                 session_id=claims["sid"],
                 hospital_id=claims["hid"],

@@ -38,6 +38,9 @@ class Keyring:
     current: str
     keys: dict[str, bytes] = field(repr=False)
     index: bytes = field(repr=False)
+    _derived: dict[tuple[str, str], bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def load(cls, path: Path) -> "Keyring":
@@ -57,10 +60,14 @@ class Keyring:
 
     def derived(self, purpose: str, key_id: str | None = None) -> bytes:
         """32 bytes for one purpose, so that no key serves two."""
-        master = self.keys.get(key_id or self.current)
-        if master is None:
-            raise UnknownKey(key_id)
-        return HKDF(SHA256(), length=32, salt=None, info=purpose.encode()).derive(master)
+        name = (purpose, key_id or self.current)
+        if name not in self._derived:
+            master = self.keys.get(name[1])
+            if master is None:
+                raise UnknownKey(key_id)
+            hkdf = HKDF(SHA256(), length=32, salt=None, info=purpose.encode())
+            self._derived[name] = hkdf.derive(master)
+        return self._derived[name]
 
     def blind(self, kind: str, value: str) -> bytes:
         """An index for equality search: 32 bytes, the same for the same kind and value."""

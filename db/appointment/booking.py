@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.appointment.orders import Appointment, appointment_of
 from db.appointment.starts import TERMS
 from domain.appointment import Terms
 from domain.hospital import HospitalConfig
@@ -50,20 +51,23 @@ class NewAppointment:
 
 
 BOOK = text(
-    """select code, order_no from book_appointment(
-        :hospital_id, :account_id, :schedule_id, :patient_id, :held, :order_no,
-        cast(:fees as jsonb), cast(:terms as jsonb), cast(:rules as jsonb),
-        :symptoms, :key, :body_hash)"""
+    """select b.code, o.*
+         from book_appointment(
+                  :hospital_id, :account_id, :schedule_id, :patient_id, :held, :order_no,
+                  cast(:fees as jsonb), cast(:terms as jsonb), cast(:rules as jsonb),
+                  :symptoms, :key, :body_hash) b
+         left join lateral read_appointment(
+                  case when b.code in ('booked', 'repeated') then b.order_no end) o on true"""
 )
 
 
 async def book(
     connection: AsyncConnection, new: NewAppointment, rules: BookingRules
-) -> tuple[str, str]:
+) -> tuple[str, Appointment | None]:
     """Take one source and write the order with the promise of its workflow: all or nothing.
 
-    Answers (code, order number). `booked` and `repeated` name an order; any other code is a
-    refusal and nothing was written.
+    Answers a code and, for `booked` and `repeated`, the order; any other code is a refusal and
+    nothing was written.
     """
     row = (await connection.execute(BOOK, {**vars(new), **vars(rules)})).one()
-    return row.code, row.order_no
+    return row.code, appointment_of(row) if row.order_no is not None else None

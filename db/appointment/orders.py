@@ -1,11 +1,11 @@
 """Appointments as people look at them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.base import Fields
@@ -51,31 +51,8 @@ class Appointment:
     refunded_amount: Decimal
 
 
-# `refund_status` is the least finished of its refunds: pending before failed before succeeded.
-ORDERS = """
-    select a.id, a.order_no, a.hospital_id, a.account_id, a.patient_id, a.schedule_id, a.source_id,
-           a.doctor_id, d.name as doctor_name, d.title as doctor_title, a.department_id,
-           dep.name as department_name, a.date, s.time_slot, s.location, a.starts_at, a.status,
-           a.version, a.reason, a.price, a.payment_no, a.terms, a.pay_by, a.queue_number,
-           a.check_in_time, a.created_at, a.symptoms,
-           ak.wrapped as account_key, acc.sealed as account_sealed,
-           p.data_key_id as patient_key_id, pk.wrapped as patient_key,
-           p.sealed as patient_sealed, back.refund_status, back.refunded_amount
-      from appointment a
-      join schedule s on s.id = a.schedule_id
-      join doctor d on d.id = a.doctor_id
-      join department dep on dep.hospital_id = a.hospital_id and dep.id = a.department_id
-      join account acc on acc.id = a.account_id
-      join data_key ak on ak.id = acc.data_key_id
-      join patient p on p.id = a.patient_id
-      join data_key pk on pk.id = p.data_key_id
-     cross join lateral (
-           select case when bool_or(r.status = 'pending') then 'pending'
-                       when bool_or(r.status = 'failed') then 'failed'
-                       when bool_or(r.status = 'succeeded') then 'succeeded' end as refund_status,
-                  coalesce(sum(r.amount) filter (where r.status <> 'failed'), 0) as refunded_amount
-             from refund r where r.order_no = a.order_no) as back
-"""
+COLUMNS = tuple(column.name for column in fields(Appointment))
+ORDERS = "select * from appointment_order a "  # a view: db/migrations/sql
 BY_ID = text(ORDERS + "where a.id = :id and a.hospital_id = :hospital_id")
 BY_NUMBER = text(ORDERS + "where a.order_no = :order_no and a.hospital_id = :hospital_id")
 WANTED = """
@@ -121,6 +98,11 @@ async def list_appointments(
     rows = await connection.execute(PAGE, vars(wanted))
     total = await connection.scalar(TOTAL, vars(wanted))
     return [Appointment(**row._mapping) for row in rows], total or 0
+
+
+def appointment_of(row: Row[Any]) -> Appointment:
+    """From a row that has all of the view's columns, and may have others."""
+    return Appointment(**{name: row._mapping[name] for name in COLUMNS})
 
 
 async def _one(connection: AsyncConnection, query: Any, values: Fields) -> Appointment | None:

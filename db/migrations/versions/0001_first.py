@@ -581,5 +581,5 @@ def upgrade() -> None:
         unique=True,
         postgresql_where=sa.text("status in ('pending', 'confirmed', 'checked_in')"),
     )
-    for functions in ("0001_append_only.sql", "0001_appointment.sql"):
+    for functions in ("0001_append_only.sql", "0001_appointment.sql", "0001_appointment_order.sql"):
         op.execute((SQL / functions).read_text())
