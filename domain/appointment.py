@@ -89,7 +89,7 @@ class Booking:
     cancel_by: datetime  # free of charge before this
     check_in_from: datetime
     no_show_at: datetime
-    closes_at: datetime  # midnight after the visit
+    closes_at: datetime  # midnight after the last moment to check in
     reminders: tuple[datetime, ...]
     late_refund_share: Decimal = Decimal(0)
 
@@ -117,6 +117,7 @@ def plan(
 ) -> Booking:
     """All instants of an order, from what was promised. Runs outside workflows: zones change."""
     day = starts_at.astimezone(zone).date()
+    last_check_in = (starts_at + terms.no_show_after).astimezone(zone).date()
     return Booking(
         order_no=order_no,
         doctor_id=doctor_id,
@@ -126,7 +127,7 @@ def plan(
         cancel_by=cancel_deadline(day, terms, zone),
         check_in_from=starts_at - terms.check_in_opens,
         no_show_at=starts_at + terms.no_show_after,
-        closes_at=max(_local(day + timedelta(days=1), time(0), zone), starts_at),
+        closes_at=_local(last_check_in + timedelta(days=1), time(0), zone),
         reminders=reminder_times(starts_at, booked_at, terms, zone),
         late_refund_share=terms.late_refund_share,
     )

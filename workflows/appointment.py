@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause, Settlement
 
+from workflows.finishing import finish
 from workflows.message import tell
 from workflows.operators import Waiting, show
 from workflows.options import DB_WRITE, SETTLE
@@ -76,7 +77,7 @@ class AppointmentWorkflow:
                 raise
             await self._end_by_operator()
         show(self.status, None)
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await finish(workflow.wait_condition(workflow.all_handlers_finished))
         return self.status
 
     # The lifecycle, in order
@@ -95,11 +96,11 @@ class AppointmentWorkflow:
     async def _await_patient(self) -> None:
         if self.status is not S.CONFIRMED:
             return
-        await self._tell(Template.APPOINTMENT_CONFIRMED)
         no_show_at = self.booking.no_show_at
         show(self.status, Waiting("patient", no_show_at, "it becomes a no-show"))
+        await self._tell(Template.APPOINTMENT_CONFIRMED)
         for due in [at for at in self.booking.reminders if at > workflow.now()]:
-            if await self._stays(S.CONFIRMED, until=due, timer="reminder"):
+            if await self._stays(S.CONFIRMED, until=due, timer="reminder") and self._ahead:
                 await self._tell(Template.APPOINTMENT_REMINDER, due)
         if await self._stays(S.CONFIRMED, until=no_show_at, timer="no-show"):
             await self._move(S.NO_SHOW, "missed")
@@ -118,7 +119,8 @@ class AppointmentWorkflow:
         if self.status is not S.CANCELLED:
             return
         if self.payment_no is None and self.reason is not Reason.UNPAID:
-            self.payment_no = (await self._settle()).payment_no
+            settlement = await self._settle()
+            self.payment_no = settlement.payment_no if settlement.paid else None
         if self.payment_no is not None:
             share = refund_share(self.reason, self.booking)
             await self._owe_refund(self.payment_no, _cause(self.reason), share)
@@ -203,8 +205,10 @@ class AppointmentWorkflow:
         # Before the first await, so that the next validator already sees it.
         move = self._next_move(to, event, reason, by)
         self.status, self.reason = to, reason
-        await workflow.execute_activity_method(
-            AppointmentActivities.record_appointment, move, **DB_WRITE
+        await finish(
+            workflow.execute_activity_method(
+                AppointmentActivities.record_appointment, move, **DB_WRITE
+            )
         )
         return to
 
@@ -238,14 +242,20 @@ class AppointmentWorkflow:
                 )
         return self.status is status and self.pay_by == pay_by
 
+    @property
+    def _ahead(self) -> bool:
+        """Workers that were away can be late: nobody is reminded of a visit that has begun."""
+        return workflow.now() < self.booking.starts_at
+
     async def _settle(self) -> Settlement:
         return await workflow.execute_activity_method(
             AppointmentActivities.settle_order, self.booking.order_no, **SETTLE
         )
 
     async def _owe_refund(self, payment_no: str, cause: RefundCause, share: Decimal) -> None:
-        await workflow.execute_activity_method(
-            PaymentActivities.owe_refund, OwedRefund(payment_no, cause, share), **DB_WRITE
+        owed = OwedRefund(payment_no, cause, share)
+        await finish(
+            workflow.execute_activity_method(PaymentActivities.owe_refund, owed, **DB_WRITE)
         )
 
     async def _tell_of_no_show(self) -> None:
@@ -257,7 +267,7 @@ class AppointmentWorkflow:
             await self._tell(Template.APPOINTMENT_SUSPENDED, suspended)
 
     async def _tell(self, template: Template, due: datetime | None = None) -> None:
-        await tell(self.booking.order_no, template, due)
+        await finish(tell(self.booking.order_no, template, due))
 
     async def _end_by_operator(self) -> None:
         """*Cancel* in Temporal's web UI releases what is held and returns what was paid."""

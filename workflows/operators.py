@@ -19,24 +19,27 @@ class Waiting:
 
 def show(status: str, waiting: Waiting | None) -> None:
     """Say where an order stands: in words on its page, and as search attributes in the list."""
-    if waiting is None:
-        workflow.set_current_details(f"**{status}**: nothing more will happen.")
-        workflow.upsert_search_attributes(
-            [ORDER_STATUS.value_set(status), WAITING_FOR.value_unset(), DUE_AT.value_unset()]
-        )
-        return
-    since = workflow.now().astimezone(waiting.until.tzinfo)
-    workflow.set_current_details(
-        f"**{status}**: waiting for **{waiting.whom}** since {since:%Y-%m-%d %H:%M}, "
-        f"until **{waiting.until:%Y-%m-%d %H:%M}**; then {waiting.then}."
-    )
-    shown = workflow.info().typed_search_attributes
-    as_started = (shown.get(ORDER_STATUS), shown.get(WAITING_FOR), shown.get(DUE_AT))
-    if as_started != (status, waiting.whom, waiting.until):  # a new order was started with these
+    wanted = (status, waiting and waiting.whom, waiting and waiting.until)
+    attributes = workflow.info().typed_search_attributes
+    shown = tuple(attributes.get(key) for key in (ORDER_STATUS, WAITING_FOR, DUE_AT))
+    if wanted == shown and workflow.get_current_details():
+        return  # the same waiting goes on: since when stays what it is
+    workflow.set_current_details(_in_words(status, waiting))
+    if wanted != shown:  # a new order was started with these
         workflow.upsert_search_attributes(
             [
                 ORDER_STATUS.value_set(status),
-                WAITING_FOR.value_set(waiting.whom),
-                DUE_AT.value_set(waiting.until),
+                WAITING_FOR.value_set(waiting.whom) if waiting else WAITING_FOR.value_unset(),
+                DUE_AT.value_set(waiting.until) if waiting else DUE_AT.value_unset(),
             ]
         )
+
+
+def _in_words(status: str, waiting: Waiting | None) -> str:
+    if waiting is None:
+        return f"**{status}**: nothing more will happen."
+    since = workflow.now().astimezone(waiting.until.tzinfo)
+    return (
+        f"**{status}**: waiting for **{waiting.whom}** since {since:%Y-%m-%d %H:%M}, "
+        f"until **{waiting.until:%Y-%m-%d %H:%M}**; then {waiting.then}."
+    )

@@ -27,6 +27,11 @@ GATEWAY = workflow.ActivityConfig(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)
     ),
 )
+# A few times in a row; between the rounds the workflow can hear, and say that it takes too long.
+REFUND = workflow.ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
+)
 MESSAGE = workflow.ActivityConfig(
     task_queue=MESSAGES,
     start_to_close_timeout=timedelta(seconds=30),

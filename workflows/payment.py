@@ -4,12 +4,14 @@ It ends whenever there is nothing to do, and is started again from its row by th
 refund: the rows and the gateway hold what lasts.
 """
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.payment import OwedRefund, PaymentActivities, PaymentMove
@@ -25,11 +27,14 @@ with workflow.unsafe.imports_passed_through():
         Settlement,
     )
 
+from workflows.finishing import finish
 from workflows.message import tell
 from workflows.operators import Waiting, show
-from workflows.options import DB_WRITE, GATEWAY
+from workflows.options import DB_WRITE, GATEWAY, REFUND
 
 S = PaymentStatus
+# Banks take days: asked every minute, a history would reach Temporal's limit (50,000 events) first.
+SLOWEST_POLL = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,20 @@ class PaymentWorkflow:
         self.settle_wanted = False
         self.heard_of_refund = False
         self.heard = 0  # signals: none may come between the last look and the end
+        self.handled = -1  # of them
 
     @workflow.run
     async def run(self, start: PaymentStart) -> PaymentStatus:
-        done = -1
-        while done != self.heard:
-            done = self.heard
-            await self._await_money()
-            await self._hand_over()
-            await self._pay_back()
-            show(self.status, None)
-            await workflow.wait_condition(workflow.all_handlers_finished)
+        while self.handled != self.heard:
+            try:
+                await self._await_money()
+                self.handled = self.heard  # what comes from here on may need another round
+                await self._hand_over()
+                await self._pay_back()
+                show(self.status, None)
+                await workflow.wait_condition(workflow.all_handlers_finished)
+            except (asyncio.CancelledError, ActivityError) as error:
+                self._settle_by_operator(error)
         return self.status
 
     # The lifecycle, in order
@@ -79,7 +87,7 @@ class PaymentWorkflow:
         if self.news is None and self.status is S.PENDING:
             self.news = await self._settle()
         if self.news is not None and self.status in (S.PENDING, S.CLOSED):
-            await self._take(self.news)
+            await finish(self._take(self.news))
 
     async def _hand_over(self) -> None:
         """The order is told; an order that is closed cannot use the money, so it goes back."""
@@ -94,39 +102,18 @@ class PaymentWorkflow:
 
     async def _pay_back(self) -> None:
         """Make every refund that is owed, until the gateway has said its last word on each."""
-        while refunds := await workflow.execute_activity_method(
-            PaymentActivities.refunds_to_make, self.start.payment_no, **DB_WRITE
-        ):
-            for refund_no in refunds:
-                await self._refund(refund_no)
+        overdue = workflow.now() + self.start.refund_retry_for
+        pause = self.start.refund_poll
+        while refunds := await self._refunds_to_make():
+            show(self.status, _whom_refunds_wait_for(overdue))
+            unfinished = [no for no in refunds if await self._refund(no) is RefundStatus.PENDING]
+            if unfinished:
+                await self._hear_of_refund(pause)
+                pause = min(2 * pause, SLOWEST_POLL)
         if self.status is S.PAID and await workflow.execute_activity_method(
             PaymentActivities.nothing_left, self.start.payment_no, **DB_WRITE
         ):
-            await self._move(S.REFUNDED, "refunded", BY_GATEWAY)
-
-    async def _refund(self, refund_no: str) -> None:
-        overdue = workflow.now() + self.start.refund_retry_for
-        show(self.status, Waiting("gateway", overdue, "an operator should look"))
-        while True:
-            self.heard_of_refund = False
-            status = await workflow.execute_activity_method(
-                PaymentActivities.make_refund, refund_no, **GATEWAY
-            )
-            if status is RefundStatus.SUCCEEDED:
-                await tell(refund_no, Template.PAYMENT_REFUNDED)
-            if status is not RefundStatus.PENDING:
-                return
-            if workflow.now() >= overdue:
-                show(self.status, Waiting("operator", overdue, "the gateway is asked again"))
-            await self._hear_or_poll()
-
-    async def _hear_or_poll(self) -> None:
-        with suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: self.heard_of_refund,
-                timeout=self.start.refund_poll,
-                timeout_summary="ask about the refund",
-            )
+            await finish(self._move(S.REFUNDED, "refunded", BY_GATEWAY))
 
     # What machines report (signals) and what the order asks for (an update)
 
@@ -139,6 +126,7 @@ class PaymentWorkflow:
     @workflow.signal
     def refund_owed(self, news: RefundNews) -> None:
         self.heard += 1
+        self.heard_of_refund = True
 
     @workflow.signal
     def refund_finished(self, news: RefundNews) -> None:
@@ -155,6 +143,14 @@ class PaymentWorkflow:
 
     # How it is done
 
+    def _settle_by_operator(self, error: BaseException) -> None:
+        """*Cancel* in Temporal's web UI settles now. Money is never dropped: what came in, or is
+        owed, goes its way as ever."""
+        if not is_cancelled_exception(error):
+            raise error
+        self.settle_wanted = True
+        self.handled = -1
+
     async def _settle(self) -> MoneyTaken | None:
         payment_no = self.start.payment_no
         taken = await workflow.execute_activity_method(
@@ -165,8 +161,35 @@ class PaymentWorkflow:
                 PaymentActivities.close_payment, payment_no, **GATEWAY
             )
         if taken is None and self.news is None:
-            await self._move(S.CLOSED, "closed", SYSTEM)
+            await finish(self._move(S.CLOSED, "closed", SYSTEM))
         return self.news or taken
+
+    async def _refunds_to_make(self) -> tuple[str, ...]:
+        self.heard_of_refund = False  # before the look: what is owed after it is heard of
+        return await workflow.execute_activity_method(
+            PaymentActivities.refunds_to_make, self.start.payment_no, **DB_WRITE
+        )
+
+    async def _refund(self, refund_no: str) -> RefundStatus:
+        try:
+            status = await workflow.execute_activity_method(
+                PaymentActivities.make_refund, refund_no, **REFUND
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return RefundStatus.PENDING  # the gateway is away: nothing is known, ask again later
+        if status is RefundStatus.SUCCEEDED:
+            await finish(tell(refund_no, Template.PAYMENT_REFUNDED))
+        return status
+
+    async def _hear_of_refund(self, patience: timedelta) -> None:
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self.heard_of_refund,
+                timeout=patience,
+                timeout_summary="ask about the refund",
+            )
 
     async def _take(self, money: MoneyTaken) -> None:
         self.right_amount = await self._move(S.PAID, "paid", BY_GATEWAY, money)
@@ -189,3 +212,9 @@ class PaymentWorkflow:
         )
         self.status = to  # after the row: whoever waits for the settlement may read it
         return right
+
+
+def _whom_refunds_wait_for(overdue: datetime) -> Waiting:
+    if workflow.now() < overdue:
+        return Waiting("gateway", overdue, "an operator should look")
+    return Waiting("operator", overdue, "the gateway is asked again")
