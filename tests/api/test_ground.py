@@ -71,14 +71,14 @@ async def test_a_body_of_just_the_allowed_size_is_read(
     assert answer.status_code in (400, 422)
 
 
-@pytest.mark.parametrize("body", [b"{", b"{'a': 1}", b"\xff\xfe", b'{"a": 1}}', b"[" * 100_000])
 async def test_json_that_is_none_is_malformed(
-    client: httpx.AsyncClient, patient: dict[str, str], body: bytes
+    client: httpx.AsyncClient, patient: dict[str, str]
 ) -> None:
     headers = patient | {"Content-Type": "application/json"}
-    for path in ("/appointments", "/payments", "/auth/login"):
-        answer = await client.post(path, content=body, headers=headers)
-        assert refused(answer) == (400, "malformed"), path
+    for body in (b"{", b"{'a': 1}", b"\xff\xfe", b'{"a": 1}}', b"[" * 100_000):
+        for path in ("/appointments", "/payments", "/auth/login"):
+            answer = await client.post(path, content=body, headers=headers)
+            assert refused(answer) == (400, "malformed"), (path, body[:9])
 
 
 async def test_json_of_the_wrong_shape_is_invalid(
@@ -163,23 +163,22 @@ async def test_nul_characters_are_never_a_fault(
             refused(answer)
 
 
-@pytest.mark.parametrize("key", [b"\x00", b"", b"k k", "键".encode(), b"k" * 256])
 async def test_a_key_that_is_none_is_refused(
-    client: httpx.AsyncClient, patient: dict[str, str], key: bytes
+    client: httpx.AsyncClient, patient: dict[str, str]
 ) -> None:
-    headers: Any = [(name, value.encode()) for name, value in patient.items()]
-    headers.append(("Idempotency-Key", key))
     body = {"scheduleId": 1, "patientId": 1}
-    assert refused(await client.post("/appointments", json=body, headers=headers))[0] == 422
+    for key in (b"\x00", b"", b"k k", "键".encode(), b"k" * 256):
+        headers: Any = [(name, value.encode()) for name, value in patient.items()]
+        headers.append(("Idempotency-Key", key))
+        answer = await client.post("/appointments", json=body, headers=headers)
+        assert refused(answer) == (422, "invalid"), key
 
 
-@pytest.mark.parametrize(
-    "header", ["", "Bearer", "Bearer x", "Basic eDp4", "Bearer a.b.c", "Bearer " + "x" * 5000]
-)
-async def test_a_token_that_is_none_is_no_login(client: httpx.AsyncClient, header: str) -> None:
-    answer = await client.get("/appointments", headers={"Authorization": header})
-    assert refused(answer) == (401, "not_authenticated")
-    assert answer.headers["www-authenticate"] == "Bearer"
+async def test_a_token_that_is_none_is_no_login(client: httpx.AsyncClient) -> None:
+    for header in ("", "Bearer", "Bearer x", "Basic eDp4", "Bearer a.b.c", "Bearer " + "x" * 5000):
+        answer = await client.get("/appointments", headers={"Authorization": header})
+        assert refused(answer) == (401, "not_authenticated"), header
+        assert answer.headers["www-authenticate"] == "Bearer"
 
 
 # Without PostgreSQL

@@ -30,4 +30,5 @@ def running_postgres() -> Iterator[TestServer]:
             migrate(postgres.create_database(TEMPLATE))
             yield TestServer(postgres)
         finally:
-            postgres.stop()
+            # At once: a hundred databases would be written out first, only to be removed.
+            postgres.stop(patience=0)
