@@ -1,0 +1,189 @@
+"""The activities of each lifecycle, remembered instead of done. Fakes with the real names."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.appointment import Extension
+from activities.message import Outgoing, Plan, Sending
+from activities.payment import OwedRefund, PaymentMove
+from domain.appointment import AppointmentMove
+from domain.message import Channel, Template
+from domain.payment import MoneyTaken, RefundCause, RefundStatus, Settlement
+from tests.support.temporal import Activities, Troubles
+from workflows.queues import LIFECYCLES, MESSAGES
+
+PRICE = Decimal("50.00")
+NOTHING_PAID = Settlement(paid=False)
+
+
+@dataclass
+class AppointmentOutside:
+    troubles: Troubles
+    settlement: Settlement = NOTHING_PAID  # what the payments answer when asked
+    suspended_until: datetime | None = None
+    settled: int = 0  # how often the payments were asked
+    moves: list[AppointmentMove] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [move.to_status for move in self.moves]
+
+    @property
+    def last(self) -> AppointmentMove:
+        return self.moves[-1]
+
+    @activity.defn
+    async def record_appointment(self, move: AppointmentMove) -> None:
+        await self.troubles.meet()
+        self.moves.append(move)
+
+    @activity.defn
+    async def record_appointment_extension(self, extension: Extension) -> None:
+        await self.troubles.meet()
+        self.extensions.append(extension)
+
+    @activity.defn
+    async def find_suspension(self, order_no: str) -> datetime | None:
+        await self.troubles.meet()
+        return self.suspended_until
+
+    @activity.defn
+    async def settle_order(self, order_no: str) -> Settlement:
+        self.settled += 1
+        await self.troubles.meet()
+        return self.settlement
+
+
+@dataclass
+class PaymentOutside:
+    """Gateway, ledger and the order's ear."""
+
+    troubles: Troubles
+    taken: MoneyTaken | None = None  # what the gateway's query answers
+    taken_at_close: MoneyTaken | None = None  # what its close answers
+    useless: RefundCause | None = None  # why the order cannot use the money
+    moves: list[PaymentMove] = field(default_factory=list)
+    owed: list[OwedRefund] = field(default_factory=list)
+    delivered: list[str] = field(default_factory=list)
+    # By refund number: what the gateway answers, one after another; the last answer stays.
+    answers: dict[str, list[RefundStatus]] = field(
+        default_factory=lambda: defaultdict(lambda: [RefundStatus.SUCCEEDED])
+    )
+    refunds: dict[str, RefundStatus] = field(default_factory=dict)
+    asked: list[tuple[str, datetime]] = field(default_factory=list)
+    all_back: bool = True  # whether the refunds that are made add up to all that came in
+
+    @property
+    def statuses(self) -> list[str]:
+        return [change.move.to_status for change in self.moves]
+
+    @activity.defn
+    async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
+        await self.troubles.meet()
+        return self.taken
+
+    @activity.defn
+    async def close_payment(self, payment_no: str) -> MoneyTaken | None:
+        await self.troubles.meet()
+        return self.taken_at_close
+
+    @activity.defn
+    async def record_payment_move(self, change: PaymentMove) -> bool:
+        await self.troubles.meet()
+        self.moves.append(change)
+        return change.money is None or change.money.amount == PRICE
+
+    @activity.defn
+    async def deliver_payment(self, payment_no: str) -> RefundCause | None:
+        await self.troubles.meet()
+        self.delivered.append(payment_no)
+        return self.useless
+
+    @activity.defn
+    async def owe_refund(self, owed: OwedRefund) -> str | None:
+        await self.troubles.meet()
+        if owed not in self.owed:
+            self.owed.append(owed)
+        return self.owe(f"R-{owed.cause}")
+
+    @activity.defn
+    async def refunds_to_make(self, payment_no: str) -> tuple[str, ...]:
+        await self.troubles.meet()
+        return tuple(no for no, status in self.refunds.items() if status is RefundStatus.PENDING)
+
+    @activity.defn
+    async def make_refund(self, refund_no: str) -> RefundStatus:
+        self.asked.append((refund_no, activity.info().scheduled_time))
+        await self.troubles.meet()
+        answers = self.answers[refund_no]
+        status = self.refunds[refund_no] = answers.pop(0) if len(answers) > 1 else answers[0]
+        return status
+
+    @activity.defn
+    async def nothing_left(self, payment_no: str) -> bool:
+        await self.troubles.meet()
+        made = list(self.refunds.values())
+        return self.all_back and bool(made) and all(s is RefundStatus.SUCCEEDED for s in made)
+
+    def owe(self, refund_no: str) -> str:
+        """A refund is owed, by whomever."""
+        self.refunds.setdefault(refund_no, RefundStatus.PENDING)
+        return refund_no
+
+
+@dataclass(frozen=True)
+class Told:
+    template: Template
+    due: datetime | None
+    at: datetime
+
+
+@dataclass
+class MessageOutside:
+    troubles: Troubles
+    channels: tuple[Channel, ...] = ()
+    receipts_from: frozenset[Channel] = frozenset()
+    closed: frozenset[Channel] = frozenset()  # ways that fail for good
+    told: list[Told] = field(default_factory=list)
+    sent: list[Sending] = field(default_factory=list)
+
+    @property
+    def templates(self) -> list[Template]:
+        return [told.template for told in self.told]
+
+    @property
+    def tried(self) -> list[Channel]:
+        return [sending.channel for sending in self.sent]
+
+    @activity.defn
+    async def plan_message(self, message: Outgoing) -> Plan:
+        await self.troubles.meet()
+        self.told.append(Told(message.template, message.due, activity.info().scheduled_time))
+        return Plan(self.channels, timedelta(minutes=2))
+
+    @activity.defn
+    async def send_message(self, sending: Sending) -> bool:
+        await self.troubles.meet()
+        self.sent.append(sending)
+        if sending.channel in self.closed:
+            raise ApplicationError("no_address", type="ChannelClosed", non_retryable=True)
+        return sending.channel in self.receipts_from
+
+
+def activities_of(*fakes: object) -> Activities:
+    """Every activity of these, by the queue that does it."""
+    found: dict[str, list[Callable[..., Any]]] = {LIFECYCLES: [], MESSAGES: []}
+    for fake in fakes:
+        for name in vars(type(fake)):
+            if hasattr(vars(type(fake))[name], "__temporal_activity_definition"):
+                queue = MESSAGES if name == "send_message" else LIFECYCLES
+                found[queue].append(getattr(fake, name))
+    return found

@@ -1,0 +1,190 @@
+"""A world for workflows to live in: a clock that skips, and fakes where the world begins."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from db.keyring import Keyring
+from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
+from domain.hospital import AppointmentPolicy
+from domain.message import Template
+from domain.order import NumberPrefix, new_number
+from domain.payment import PaymentStart, PaymentStatus
+from runtime.codec import data_converter
+from runtime.lifecycles import _appointment, _payment  # the very options that the relay starts with
+from tests.support.outside import (
+    AppointmentOutside,
+    MessageOutside,
+    PaymentOutside,
+    activities_of,
+)
+from tests.support.temporal import (
+    PATIENCE,
+    Pausing,
+    Shown,
+    Troubles,
+    at_rest,
+    keep,
+    shown,
+    skipping_clock,
+    sleep_until,
+    soon,
+    started,
+    working,
+)
+
+ZONE = ZoneInfo("Asia/Shanghai")
+S = AppointmentStatus
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-histories",
+        action="store_true",
+        help="keep the history of every ending under tests/histories; what is there stays",
+    )
+
+
+@dataclass
+class World:
+    env: WorkflowEnvironment
+    troubles: Troubles
+    appointments: AppointmentOutside
+    payments: PaymentOutside
+    messages: MessageOutside
+    pausing: Pausing  # the workers' codec
+
+    def working(self) -> AbstractAsyncContextManager[None]:
+        config = self.env.client.config()
+        converter = replace(config["data_converter"], payload_codec=self.pausing)
+        fakes = activities_of(self.appointments, self.payments, self.messages)
+        return working(Client(**{**config, "data_converter": converter}), fakes)
+
+    async def told(self, *templates: Template) -> None:
+        """Messages go their own way: what an order says may be told after it ended."""
+        await soon(lambda: set(templates) <= set(self.messages.templates))
+
+    async def shown(self, handle: WorkflowHandle[Any, Any]) -> Shown:
+        return await shown(handle, self.env.client)
+
+    async def idle(self, handle: WorkflowHandle[Any, Any]) -> None:
+        """Until it and what it told have nothing to do before their next timers."""
+        async with asyncio.timeout(PATIENCE):
+            while not at_rest(await handle.fetch_history()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def now(self) -> datetime:
+        return await self.env.get_current_time()
+
+    async def sleep(self, duration: timedelta) -> None:
+        await self.env.sleep(duration)
+
+    async def sleep_until(self, at: datetime) -> None:
+        await sleep_until(self.env, at)
+
+    async def new_appointment(self, **terms: Any) -> AppointmentStart:
+        """Booked now, for ten o'clock on the day after tomorrow, unpaid."""
+        now = await self.now()
+        day = now.astimezone(ZONE).date() + timedelta(days=2)
+        pinned = replace(Terms.of(AppointmentPolicy()), **terms)
+        booking = plan(
+            new_number(NumberPrefix.APPOINTMENT, day),
+            7,
+            3,
+            starts_at=datetime(day.year, day.month, day.day, 10, tzinfo=ZONE),
+            booked_at=now,
+            pay_by=now + pinned.payment_window,
+            terms=pinned,
+            zone=ZONE,
+        )
+        return AppointmentStart(booking)
+
+    async def begin(self, start: AppointmentStart) -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _appointment(start))
+
+    async def booked(self, **terms: Any) -> tuple[WorkflowHandle[Any, Any], AppointmentStart]:
+        start = await self.new_appointment(**terms)
+        return await self.begin(start), start
+
+    async def resumed(
+        self, status: AppointmentStatus, version: int, payment_no: str | None = "P-1", **terms: Any
+    ) -> tuple[WorkflowHandle[Any, Any], AppointmentStart]:
+        """Begun again from a row that is this far."""
+        start = replace(
+            await self.new_appointment(**terms),
+            status=status,
+            version=version,
+            payment_no=payment_no,
+        )
+        return await self.begin(start), start
+
+    async def new_payment(self) -> PaymentStart:
+        now = await self.now()
+        return PaymentStart(
+            payment_no=new_number(NumberPrefix.PAYMENT, now.date()),
+            order_no="A-1",
+            status=PaymentStatus.PENDING,
+            version=0,
+            settle_at=now + timedelta(minutes=17),
+            refund_poll=timedelta(minutes=1),
+            refund_retry_for=timedelta(hours=24),
+        )
+
+    async def pay(
+        self, start: PaymentStart, signal: str | None = None, arg: object = None
+    ) -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _payment(start), signal, arg)
+
+    async def opened(self) -> tuple[WorkflowHandle[Any, Any], PaymentStart]:
+        start = await self.new_payment()
+        return await self.pay(start), start
+
+
+@pytest.fixture
+async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
+    """Nobody works in it yet."""
+    converter = data_converter(keyring)
+    async with skipping_clock(converter) as env:
+        troubles = Troubles()
+        yield World(
+            env,
+            troubles,
+            AppointmentOutside(troubles),
+            PaymentOutside(troubles),
+            MessageOutside(troubles),
+            Pausing(converter.payload_codec),
+        )
+
+
+@pytest.fixture
+async def world(idle_world: World) -> AsyncIterator[World]:
+    async with idle_world.working():
+        yield idle_world
+
+
+Ending = Callable[[WorkflowHandle[Any, Any]], Awaitable[str]]
+
+
+@pytest.fixture
+def ending(request: pytest.FixtureRequest) -> Ending:
+    """The workflow's result; its history is kept when asked for by `--record-histories`."""
+
+    async def ended(handle: WorkflowHandle[Any, Any]) -> str:
+        result: str = await handle.result()
+        if request.config.getoption("--record-histories", default=False):
+            group = request.node.parent.name.removeprefix("Test")
+            words = re.findall("[A-Z]?[a-z0-9]+", f"{group} {request.node.name[5:]}")
+            lifecycle = handle.id.partition("/")[0]
+            keep(await handle.fetch_history(), lifecycle, "-".join(words).lower())
+        return result
+
+    return ended
