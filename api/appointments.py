@@ -29,7 +29,7 @@ from db.journal import audit, read_timeline
 from domain.access import APPOINTMENT, Action, Caller, Capacity, Role
 from domain.appointment import AppointmentStatus
 from domain.order import Actor, NumberPrefix, new_number
-from workflows.appointment import Command as WorkflowCommand
+from workflows.commands import Command as WorkflowCommand
 
 router = APIRouter(prefix="/appointments", tags=["appointments"])
 

@@ -13,8 +13,8 @@ from api.problems import Problem
 from api.schemas.appointment import AppointmentOrder, ExtendOrder, OperatorReason
 from db.appointment import Appointment, find_order
 from domain.access import Action, Caller, Capacity, Role
-from workflows.appointment import Command as ByPerson
-from workflows.appointment import Extend
+from workflows.commands import Command as ByPerson
+from workflows.commands import Extend
 
 router = APIRouter(prefix="/ops/orders", tags=["operations"])
 

@@ -93,7 +93,12 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
     metrics = data_dir.path / "metrics"
     clear_shared(metrics)
     # TEMPORAL_API_KEY and its like are about another server.
-    inherited = {k: v for k, v in os.environ.items() if not k.startswith("TEMPORAL_")}
+    # Without bytecode on disk each workflow's sandbox compiles its files anew.
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("TEMPORAL_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
     environ = {
         "HOSPITAL_CONFIG": str(DEFAULT_CONFIG),
         "HOSPITAL_PUBLIC_URL": url,

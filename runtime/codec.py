@@ -18,10 +18,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from temporalio.api.common.v1 import Payload, Payloads
-from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
+    CompositePayloadConverter,
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+    JSONPlainPayloadConverter,
     PayloadCodec,
 )
 
@@ -91,10 +94,27 @@ class SealingCodec(PayloadCodec):
         return cipher
 
 
+# Temporal makes a payload converter for each workflow; one of its own would compile the schema of
+# every type anew, which costs more than all else that it does.
+_JSON = PydanticJSONPlainPayloadConverter()
+
+
+class SharedPydanticConverter(CompositePayloadConverter):
+    """temporalio.contrib.pydantic's converter, with one JSON converter for the whole process."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            *(
+                _JSON if isinstance(converter, JSONPlainPayloadConverter) else converter
+                for converter in DefaultPayloadConverter.default_encoding_payload_converters
+            )
+        )
+
+
 def data_converter(keyring: Keyring) -> DataConverter:
     """What every client, worker and replayer uses; another one cannot read these histories."""
     return DataConverter(
-        payload_converter_class=PydanticPayloadConverter,
+        payload_converter_class=SharedPydanticConverter,
         failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
         payload_codec=SealingCodec(keyring),
     )

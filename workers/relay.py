@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import structlog
+import uvloop
 from psycopg import sql
 from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
@@ -210,7 +211,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return asyncio.run(_serve())
+    return uvloop.run(_serve())
 
 
 async def _serve() -> int:

@@ -1,13 +1,13 @@
 """Runs workers: which code answers which task queue."""
 
 import argparse
-import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import uvloop
 from temporalio.client import Client
 from temporalio.common import WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return asyncio.run(_serve(args.queues or [LIFECYCLES, MESSAGES], args.metrics))
+    return uvloop.run(_serve(args.queues or [LIFECYCLES, MESSAGES], args.metrics))
 
 
 async def _serve(queues: list[str], metrics: str | None) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -12,7 +11,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.appointment import AppointmentActivities, Extension
     from activities.payment import OwedRefund, PaymentActivities
-    from domain.access import Capacity
     from domain.appointment import (
         AppointmentMove,
         AppointmentStart,
@@ -25,33 +23,14 @@ with workflow.unsafe.imports_passed_through():
     from domain.message import Template
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause, Settlement
+    from workflows.commands import Command, Extend
+    from workflows.finishing import finish
+    from workflows.operators import Waiting, show
+    from workflows.options import DB_WRITE, SETTLE
+    from workflows.telling import tell
 
-from workflows.finishing import finish
-from workflows.message import tell
-from workflows.operators import Waiting, show
-from workflows.options import DB_WRITE, SETTLE
 
 S = AppointmentStatus
-
-
-@dataclass(frozen=True)
-class Command:
-    """A person's command: in which capacity, and the account. What they wrote stays in rows."""
-
-    capacity: Capacity
-    account_id: int
-
-    @property
-    def actor(self) -> Actor:
-        return Actor.person(self.capacity, self.account_id)
-
-
-@dataclass(frozen=True)
-class Extend:
-    """An operator gives an unpaid order more time, until an instant."""
-
-    by: Command
-    pay_by: datetime
 
 
 @workflow.defn

@@ -1,45 +1,15 @@
 """One message to one patient: in-app at once, then one way after another until it arrives."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, WorkflowAlreadyStartedError, is_cancelled_exception
-from temporalio.workflow import ParentClosePolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.message import MessageActivities, Outgoing, Plan, Sending
-    from domain.message import Channel, Template
-
-from workflows.options import DB_WRITE, MESSAGE
-
-
-@dataclass(frozen=True)
-class DeliveryReceipt:
-    """What a provider said about a message: the channel's code and whether it arrived."""
-
-    channel: str
-    delivered: bool
-
-
-async def tell(subject: str, template: Template, due: datetime | None = None) -> None:
-    """Send a message about an order on its own: what becomes of it cannot hold up the order.
-
-    The same fact (`<subject>:<template>:<due>`) is told once, however often this runs.
-    """
-    fact = f"{subject}:{template}" + (f":{due:%Y%m%dT%H%MZ}" if due else "")
-    try:
-        await workflow.start_child_workflow(
-            MessageWorkflow.run,
-            Outgoing(fact, subject, template, due),
-            id=f"message/{fact}",
-            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-            parent_close_policy=ParentClosePolicy.ABANDON,
-            static_summary=template,
-        )
-    except WorkflowAlreadyStartedError:
-        workflow.logger.info("told before")
+    from domain.message import Channel
+    from workflows.commands import DeliveryReceipt
+    from workflows.options import DB_WRITE, MESSAGE
 
 
 @workflow.defn

@@ -6,7 +6,6 @@ refund: the rows and the gateway hold what lasts.
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -26,22 +25,16 @@ with workflow.unsafe.imports_passed_through():
         RefundStatus,
         Settlement,
     )
+    from workflows.commands import RefundNews
+    from workflows.operators import Waiting, show
+    from workflows.options import DB_WRITE, GATEWAY, REFUND
+    from workflows.telling import tell
 
 from workflows.finishing import finish
-from workflows.message import tell
-from workflows.operators import Waiting, show
-from workflows.options import DB_WRITE, GATEWAY, REFUND
 
 S = PaymentStatus
 # Banks take days: asked every minute, a history would reach Temporal's limit (50,000 events) first.
 SLOWEST_POLL = timedelta(hours=1)
-
-
-@dataclass(frozen=True)
-class RefundNews:
-    """A refund was promised, or the gateway spoke of it."""
-
-    refund_no: str
 
 
 @workflow.defn

@@ -1,0 +1,32 @@
+"""How an order has its patient told something."""
+
+from datetime import datetime
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+from activities.message import Outgoing
+from domain.message import Template
+
+MESSAGE_WORKFLOW = "MessageWorkflow"  # by name: its file belongs into its own sandbox
+
+
+async def tell(subject: str, template: Template, due: datetime | None = None) -> None:
+    """Send a message about an order on its own: what becomes of it cannot hold up the order.
+
+    The same fact (`<subject>:<template>:<due>`) is told once, however often this runs.
+    """
+    fact = f"{subject}:{template}" + (f":{due:%Y%m%dT%H%MZ}" if due else "")
+    try:
+        await workflow.start_child_workflow(
+            MESSAGE_WORKFLOW,
+            Outgoing(fact, subject, template, due),
+            id=f"message/{fact}",
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            static_summary=template,
+        )
+    except WorkflowAlreadyStartedError:
+        workflow.logger.info("told before")
