@@ -1,0 +1,112 @@
+"""Who may do what: every role, action and capacity, written out once more by hand."""
+
+import pytest
+
+from domain.access import (
+    APPOINTMENT,
+    BY_ROLE,
+    Action,
+    Caller,
+    Capacity,
+    Role,
+    Stake,
+    Verdict,
+    acting_as,
+    capacities,
+    judge,
+    may,
+)
+
+A, C, R, V = Action, Capacity, Role, Verdict
+STAKE = Stake(account_id=1, doctor_id=70)
+
+
+def caller(*roles, account_id=9, doctor_id=None):
+    return Caller(account_id, 1, 1, frozenset(roles), doctor_id)
+
+
+# Capacities, in the order owner, its doctor, operator, nurse.
+ALLOWED = {
+    A.SEE: "oduN",
+    A.PAY: "o",
+    A.CANCEL: "ou",
+    A.CHECK_IN: "ou",
+    A.COMPLETE: "du",
+    A.EXTEND: "u",
+    A.CANCEL_AND_REFUND: "u",
+}
+LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "u": C.OPERATOR, "N": C.NURSE}
+
+
+def test_the_table_is_whole():
+    assert set(ALLOWED) == set(APPOINTMENT)
+    assert set(A) == set(APPOINTMENT) | set(BY_ROLE)
+    assert set(LETTERS.values()) == set(C)
+
+
+@pytest.mark.parametrize("capacity", C)
+@pytest.mark.parametrize("action", ALLOWED)
+def test_each_capacity_alone(action, capacity):
+    allowed = capacity in {LETTERS[letter] for letter in ALLOWED[action]}
+    verdict = judge(APPOINTMENT, action, frozenset({capacity}))
+    assert verdict is (V.ALLOWED if allowed else V.FORBIDDEN)
+
+
+@pytest.mark.parametrize("action", ALLOWED)
+def test_what_does_not_concern_one_does_not_exist(action):
+    assert judge(APPOINTMENT, action, frozenset()) is V.HIDDEN
+
+
+@pytest.mark.parametrize(
+    ("who", "held"),
+    [
+        (caller(R.PATIENT, account_id=1), {C.OWNER}),
+        (caller(R.PATIENT), set()),
+        (caller(R.DOCTOR, doctor_id=70), {C.ITS_DOCTOR}),
+        (caller(R.DOCTOR, doctor_id=71), set()),
+        (caller(R.OPERATOR), {C.OPERATOR}),
+        (caller(R.NURSE), {C.NURSE}),
+        (caller(R.PHARMACIST), set()),
+        (caller(R.CHIEF_PHARMACIST), set()),
+        (caller(), set()),
+        (
+            caller(R.PATIENT, R.DOCTOR, R.OPERATOR, R.NURSE, account_id=1, doctor_id=70),
+            {C.OWNER, C.ITS_DOCTOR, C.OPERATOR, C.NURSE},
+        ),
+    ],
+)
+def test_in_which_capacity_one_comes(who, held):
+    assert capacities(who, STAKE) == held
+
+
+def test_an_object_without_a_doctor_is_no_doctors():
+    assert capacities(caller(R.PATIENT), Stake(account_id=1)) == set()
+    assert capacities(caller(R.DOCTOR, doctor_id=70), Stake(account_id=1)) == set()
+
+
+@pytest.mark.parametrize(
+    ("action", "held", "capacity"),
+    [
+        (A.CANCEL, {C.OWNER, C.OPERATOR}, C.OWNER),  # an operator's own visit has his own deadline
+        (A.CANCEL_AND_REFUND, {C.OWNER, C.OPERATOR}, C.OPERATOR),
+        (A.COMPLETE, {C.ITS_DOCTOR, C.OPERATOR}, C.ITS_DOCTOR),
+        (A.COMPLETE, {C.OWNER, C.ITS_DOCTOR}, C.ITS_DOCTOR),
+    ],
+)
+def test_ones_own_interest_comes_before_ones_office(action, held, capacity):
+    assert acting_as(APPOINTMENT, action, frozenset(held)) is capacity
+
+
+BY_HAND = {
+    A.BOOK: {R.PATIENT},
+    A.MANAGE_SCHEDULES: {R.OPERATOR},
+    A.DECODE_PAYLOADS: {R.OPERATOR},
+    A.KEEP_PATIENTS: {R.PATIENT},
+}
+
+
+@pytest.mark.parametrize("role", R)
+@pytest.mark.parametrize("action", BY_ROLE)
+def test_what_a_role_may_do_to_no_object_in_particular(action, role):
+    assert may(caller(role), action) is (role in BY_HAND[action])
+    assert not may(caller(), action)
