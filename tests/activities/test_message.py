@@ -1,61 +1,29 @@
 """Messages to patients: once per fact and channel, whatever dies in between."""
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.exceptions import ApplicationError
 
 from activities.gateways.sending import (
     Fault,
-    MessageError,
     PermanentMessageError,
     RetryableMessageError,
-    Sent,
 )
-from activities.message import MessageActivities, Outgoing, Sending, place_code
-from api.context import Context
+from activities.message import MessageActivities, Outgoing, place_code
 from db.account import hold_patient, set_preferences
 from db.keyring import Keyring
 from db.message import message_delivered
-from domain.access import Role
 from domain.message import Channel, Template
 from domain.payment import RefundCause
-from runtime.message_texts import load_message_texts
-from tests.support.api import as_caller, client_of, make_context, refused
 from tests.support.booking import Clinic, Till, a_person
-from tests.support.catalogue import a_config
+from tests.support.messages import Provider, by, messages_of
 
 pytestmark = pytest.mark.anyio
 
 HERS = "+8613900000000"
-
-
-@dataclass
-class Provider:
-    """An SMS and e-mail provider that remembers, and fails as told."""
-
-    sent: list[tuple[str, str, str]] = field(default_factory=list)  # to, text, key
-    fails: list[MessageError | None] = field(default_factory=list)
-    loses_answers: bool = False  # takes the message, and nobody hears of it
-    receipts: bool = False
-    asked: list[tuple[str, datetime]] = field(default_factory=list)
-
-    async def send(self, *, to: str, text: str, key: str, subject: str = "") -> Sent:
-        if self.fails and (error := self.fails.pop(0)):
-            raise error
-        self.sent.append((to, f"{subject}\n{text}" if subject else text, key))
-        if self.loses_answers:
-            raise RetryableMessageError("timeout", outcome_unknown=True)
-        return Sent(f"SM{len(self.sent)}", receipt_expected=self.receipts)
-
-    async def find(self, *, to: str, text: str, since: datetime) -> Sent | None:
-        self.asked.append((to, since))
-        taken = [n for n, (whom, what, _) in enumerate(self.sent, 1) if (whom, what) == (to, text)]
-        return Sent(f"SM{taken[0]}", receipt_expected=self.receipts) if taken else None
 
 
 @pytest.fixture
@@ -87,31 +55,17 @@ def counted() -> list[tuple[str, str]]:
 
 @pytest.fixture
 def messages(
-    engine: AsyncEngine,
-    keyring: Keyring,
-    sms: Provider,
-    email: Provider,
-    counted: list[tuple[str, str]],
+    clinic: Clinic, sms: Provider, email: Provider, counted: list[tuple[str, str]]
 ) -> MessageActivities:
-    return MessageActivities(
-        engine,
-        keyring,
-        a_config(),
-        load_message_texts(),
-        sms,
-        email,
-        "https://hospital.example.org",
-        lambda channel, outcome: counted.append((channel, outcome)),
-    )
+    def count(channel: str, outcome: str) -> None:
+        counted.append((channel, outcome))
+
+    return messages_of(clinic, sms, email, count)
 
 
 @pytest.fixture
 def confirmed(order_no: str) -> Outgoing:
     return Outgoing(f"{order_no}:confirmed", order_no, Template.APPOINTMENT_CONFIRMED)
-
-
-def by(message: Outgoing, channel: Channel = Channel.SMS) -> Sending:
-    return Sending(message, channel)
 
 
 async def error_of(sending: Any) -> ApplicationError:
@@ -334,81 +288,3 @@ async def test_no_address_closes_the_channel(
 )
 def test_a_place_is_told_by_its_code_alone(location: str, code: str) -> None:
     assert place_code(location) == code
-
-
-# The in-app feed and the development outbox
-
-
-@pytest.fixture
-async def context(database_url: str, keyring: Keyring) -> Any:
-    context = await make_context(database_url, keyring)
-    yield context
-    await context.engine.dispose()
-
-
-@pytest.fixture
-async def client(context: Context) -> Any:
-    async with client_of(context) as client:
-        yield client
-
-
-async def test_an_in_app_message_is_read_in_the_feed(
-    messages: MessageActivities,
-    clinic: Clinic,
-    client: httpx.AsyncClient,
-    context: Context,
-    order_no: str,
-) -> None:
-    booked = Outgoing(f"{order_no}:booked", order_no, Template.APPOINTMENT_BOOKED)
-    confirmed = Outgoing(f"{order_no}:confirmed", order_no, Template.APPOINTMENT_CONFIRMED)
-    for message in (booked, booked, confirmed):
-        assert not await messages.send_message(by(message, Channel.IN_APP))
-    await messages.send_message(by(confirmed))
-    headers = as_caller(context, (await clinic.order(order_no)).account_id, Role.PATIENT)
-    page = (await client.get("/notifications", headers=headers)).json()
-    assert page["total"] == 2
-    newest, first = page["items"]
-    assert (newest["template"], first["template"]) == (
-        "appointment_confirmed",
-        "appointment_booked",
-    )
-    assert newest["orderNo"] == order_no
-    assert "心血管内科" in newest["text"]
-    assert newest["readAt"] is None
-    path = f"/notifications/{newest['id']}/read"
-    read = [(await client.post(path, headers=headers)).json() for _ in range(2)]
-    assert read[0]["readAt"] is not None
-    assert read[0] == read[1]
-    one = (await client.get("/notifications?size=1&page=2", headers=headers)).json()
-    assert [item["id"] for item in one["items"]] == [first["id"]]
-
-
-async def test_a_strangers_feed_is_empty(
-    messages: MessageActivities,
-    clinic: Clinic,
-    client: httpx.AsyncClient,
-    context: Context,
-    confirmed: Outgoing,
-) -> None:
-    await messages.send_message(by(confirmed, Channel.IN_APP))
-    stranger = as_caller(context, await clinic.account(), Role.PATIENT)
-    page = (await client.get("/notifications", headers=stranger)).json()
-    assert (page["items"], page["total"]) == ([], 0)
-    number = await clinic.value("select id from message")
-    answer = await client.post(f"/notifications/{number}/read", headers=stranger)
-    assert refused(answer) == (404, "not_found")
-    assert refused(await client.get("/notifications")) == (401, "not_authenticated")
-
-
-async def test_the_development_outbox_shows_what_went_out_to_whom(
-    messages: MessageActivities, client: httpx.AsyncClient, confirmed: Outgoing
-) -> None:
-    for channel in (Channel.IN_APP, Channel.SMS):
-        await messages.send_message(by(confirmed, channel))
-    newest, first = (await client.get("/dev/outbox")).json()
-    assert (newest["channel"], first["channel"]) == ("sms", "in_app")
-    for to in ("13900000000", "+86 139 0000 0000"):
-        found = (await client.get("/dev/outbox", params={"to": to})).json()
-        assert [message["channel"] for message in found] == ["sms"]
-    assert (await client.get("/dev/outbox?to=13911111111")).json() == []
-    assert refused(await client.get("/dev/outbox?to=nobody")) == (422, "invalid")

@@ -279,7 +279,7 @@ async def test_a_key_used_again_gives_the_first_order_again(clinic: Clinic) -> N
     once = {"key": "k", "body_hash": b"1"}
     first = await clinic.booked(who, slot, **once)
     assert await clinic.book(who, slot, **once) == ("repeated", first)
-    assert await clinic.book(who, slot, key="k", body_hash=b"2") == ("idempotency_mismatch", None)
+    assert await clinic.book(who, slot, key="k", body_hash=b"2") == ("idempotency_mismatch", "")
     assert await clinic.figures(slot) == (1, 1, 1)
 
 

@@ -137,7 +137,9 @@ class Clinic:
             **changes,
         )
         async with self.engine.begin() as connection:
-            return await book(connection, new, BookingRules.of(config or config_with()))
+            rules = BookingRules.of(config or config_with())
+            code, order = await book(connection, new, rules)
+        return code, "" if order is None else order.order_no
 
     async def booked(self, who: tuple[int, int], slot: int, **how: Any) -> str:
         code, order_no = await self.book(who, slot, **how)
