@@ -9,7 +9,7 @@ import argparse
 import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,16 +20,19 @@ from psycopg import sql
 from sqlalchemy import Row, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
 from db.outbox import CHANNEL
 from runtime.background import running
-from runtime.entry import enter, stop_on_signals
+from runtime.entry import Entry, enter, stop_on_signals
 from runtime.lifecycles import Start, TemporalLifecycles
 from runtime.metrics import Metrics
 from runtime.temporal import connect
+from workers.serve import open_activities, worker
+from workflows.queues import LIFECYCLES
 
 log = structlog.get_logger(__name__)
 
@@ -215,15 +218,36 @@ def main(args: argparse.Namespace) -> int:
 
 
 async def _serve() -> int:
+    """The relay, with a worker of its own beside it: what it starts it can begin at once, without
+    the way through a task queue, which is half of Temporal's work for a new order."""
     entry = enter("relay")
-    engine = entry.engine(pool_size=3)
-    client = await connect(entry.settings.temporal, entry.keyring, process="relay")
-    relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
     stop, rung = stop_on_signals(), asyncio.Event()
-    async with running(listen(entry.settings.database_url, rung), keep_tidy(engine)):
+    async with AsyncExitStack() as stack:
+        client = await _connected(entry, stop)
+        if client is None:
+            return 0
+        engine = entry.engine(pool_size=3)
+        stack.push_async_callback(engine.dispose)
+        activities = open_activities(entry, client, stack)
+        await stack.enter_async_context(worker(client, LIFECYCLES, activities))
+        listening = listen(entry.settings.database_url, rung)
+        await stack.enter_async_context(running(listening, keep_tidy(engine)))
+        relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
         relaying = asyncio.create_task(relay.run(rung, stop))
         await stop.wait()
         rung.set()
         await relaying
-    await engine.dispose()
     return 0
+
+
+async def _connected(entry: Entry, stop: asyncio.Event) -> Client | None:
+    """Once Temporal answers; None when told to stop before. Until then promises wait in their
+    rows, where they are safe."""
+    while not stop.is_set():
+        with suppress(RuntimeError):
+            settings, keyring = entry.settings.temporal, entry.keyring
+            return await connect(settings, keyring, lazy=False, process="relay")
+        log.warning("relay_waits", error="TemporalAway")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1)
+    return None
