@@ -37,6 +37,7 @@ from workflows.queues import LIFECYCLES
 log = structlog.get_logger(__name__)
 
 BATCH = 100
+AT_ONCE = 24  # few enough that the worker beside has a place free for each first task
 TIDY_EVERY = 3600.0  # seconds
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
@@ -101,8 +102,10 @@ class Relay:
             if not promises:
                 return 0
             starts = await self._starts(promises)
+            turns = asyncio.Semaphore(AT_ONCE)
             outcomes = await asyncio.gather(
-                *(self._keep(promise, starts) for promise in promises), return_exceptions=True
+                *(self._keep(promise, starts, turns) for promise in promises),
+                return_exceptions=True,
             )
             await self._write_down(connection, promises, outcomes)
         if any(isinstance(outcome, TemporalAway) for outcome in outcomes):
@@ -133,7 +136,11 @@ class Relay:
             return {subject: start for one in each for subject, start in one.items()}
         return {(kind, subject): start for subject, start in found.items()}
 
-    async def _keep(self, promise: Promise, starts: Starts) -> None:
+    async def _keep(self, promise: Promise, starts: Starts, turns: asyncio.Semaphore) -> None:
+        async with turns:
+            await self._send(promise, starts)
+
+    async def _send(self, promise: Promise, starts: Starts) -> None:
         try:
             if promise.workflow == "message":  # a receipt: of no use once the message has ended
                 await self.lifecycles.tell_if_running(
