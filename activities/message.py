@@ -195,8 +195,6 @@ class MessageActivities:
             case Template.APPOINTMENT_CONFIRMED | Template.APPOINTMENT_REMINDER:
                 place = place_code(recipient.location)
                 return {**visit, "place": place, "number": recipient.queue_number}
-            case Template.APPOINTMENT_BOOKED:
-                return {**visit, "pay_by": recipient.pay_by}
             case Template.APPOINTMENT_EXTENDED:
                 return {**visit, "due": message.due or recipient.pay_by}
             case _:

@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 POSTGRES, TEMPORAL, GATEWAY, WORKER, API = range(5)
 
 # In a rush the patient who books is answered first; the workflows catch up.
-NICE = {TEMPORAL: 5, GATEWAY: 5, WORKER: 5, API: 0}
+NICE = {TEMPORAL: 15, GATEWAY: 15, WORKER: 15, API: 0}
 
 _PATIENCE = 120.0  # seconds
 

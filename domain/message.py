@@ -26,7 +26,6 @@ class Language(StrEnum):
 
 class Template(StrEnum):
     SMS_CODE = "sms_code"
-    APPOINTMENT_BOOKED = "appointment_booked"  # source held, fee unpaid
     APPOINTMENT_CONFIRMED = "appointment_confirmed"
     APPOINTMENT_REMINDER = "appointment_reminder"
     APPOINTMENT_EXTENDED = "appointment_extended"  # an operator moved its deadline
@@ -47,7 +46,6 @@ KINDS: Mapping[str, type[str | int | Decimal | date]] = {
     "code": str,
     "minutes": int,
     "starts_at": datetime,
-    "pay_by": datetime,
     "due": datetime,
     "until": date,  # a day in the hospital's zone
     "place": str,  # a code on the hospital's map (A3-07), never a department's name
@@ -65,7 +63,6 @@ OPTIONAL = frozenset({"hospital", "order_no", "link"})
 
 FACTS: Mapping[Template, frozenset[str]] = {
     Template.SMS_CODE: frozenset({"code", "minutes"}),
-    Template.APPOINTMENT_BOOKED: frozenset({"starts_at", "pay_by"}),
     Template.APPOINTMENT_CONFIRMED: frozenset({"starts_at", "place", "number"}),
     Template.APPOINTMENT_REMINDER: frozenset({"starts_at", "place", "number"}),
     Template.APPOINTMENT_EXTENDED: frozenset({"starts_at", "due"}),

@@ -262,7 +262,7 @@ async def test_the_ways_to_try_are_those_the_patient_chose_and_has_an_address_fo
 async def test_a_message_about_nothing_is_closed_and_not_tried_again(
     messages: MessageActivities,
 ) -> None:
-    for template in (Template.APPOINTMENT_BOOKED, Template.PAYMENT_REFUNDED):
+    for template in (Template.APPOINTMENT_EXTENDED, Template.PAYMENT_REFUNDED):
         nothing = Outgoing("f", "A0", template)
         error = await error_of(messages.send_message(by(nothing, Channel.IN_APP)))
         assert (error.message, error.non_retryable) == ("no_order", True)

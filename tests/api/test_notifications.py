@@ -41,7 +41,7 @@ async def test_an_in_app_message_is_read_in_the_feed(
     context: Context,
     order_no: str,
 ) -> None:
-    booked = Outgoing(f"{order_no}:booked", order_no, Template.APPOINTMENT_BOOKED)
+    booked = Outgoing(f"{order_no}:booked", order_no, Template.APPOINTMENT_CANCELLED)
     for message in (booked, booked, confirmed(order_no)):
         assert not await messages.send_message(by(message, Channel.IN_APP))
     await messages.send_message(by(confirmed(order_no)))
@@ -51,7 +51,7 @@ async def test_an_in_app_message_is_read_in_the_feed(
     newest, first = page["items"]
     assert (newest["template"], first["template"]) == (
         "appointment_confirmed",
-        "appointment_booked",
+        "appointment_cancelled",
     )
     assert newest["orderNo"] == order_no
     assert "心血管内科" in newest["text"]
