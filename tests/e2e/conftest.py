@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.house import House
+pytest.register_assert_rewrite("tests.support.books", "tests.support.house")
+
+from tests.support.house import House  # noqa: E402 after what it is registered for
 
 
 def _opened() -> Iterator[House]:
     with tempfile.TemporaryDirectory(prefix="hospital-e2e-") as directory:
         house = House(Path(directory) / "house")
         try:
-            house.open()
+            try:
+                house.open()
+            except BaseException:
+                print(house.all_said())
+                raise
             yield house
         finally:
             house.close()

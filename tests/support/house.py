@@ -35,7 +35,7 @@ from runtime.metrics import SHARED, clear_shared
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "/api/hospital"
-PATIENCE = 60.0  # seconds that a room has to come up, on a machine that does other things too
+PATIENCE = 120.0  # seconds that a room has to come up, on a machine that does other things too
 HASTE = timedelta(seconds=3)  # to pay, for what is booked at `hasty`
 FREE_LEVEL = "resident"  # whose appointments cost nothing here
 
@@ -208,8 +208,7 @@ class House:
 
     def await_ready(self, name: str = "api", wanted: str = "ready") -> None:
         def look() -> bool:
-            dead = [room.name for room in self.rooms.values() if not room.lives]
-            assert name not in dead, f"{name} ended:\n{self.said(name)}"
+            assert self.rooms[name].lives, f"{name} ended:\n{self.said(name)}"
             return self.readiness(name) == wanted
 
         eventually(look, PATIENCE, what=f"{name} {wanted}")
@@ -218,7 +217,7 @@ class House:
         """Rows of one statement, in a transaction of its own."""
         with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
             # Our own constants; values are always bound.
-            cursor = connection.execute(statement.encode(), values)
+            cursor = connection.execute(statement.encode(), values or None)
             return cursor.fetchall() if cursor.description else []
 
     def at_gateway(self, statement: str, *values: Any) -> list[dict[str, Any]]:
