@@ -1,4 +1,4 @@
-"""Every route against its own OpenAPI document: what no client should send, and what it promises."""
+"""Every route against its own OpenAPI document, with what no client should send."""
 
 import subprocess
 import sys
