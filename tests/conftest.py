@@ -1,6 +1,7 @@
 """What every test shares. Rooms add their own fixtures in their own conftest."""
 
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -8,6 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.base import engine_for
 from db.keyring import Keyring
 from tests.support.database import TestServer, running_postgres
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Our own only where the command line asks for nothing else than `-n`."""
+    from tests.support.scheduling import ByHouse  # where xdist is
+
+    return ByHouse(config, log) if config.getvalue("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")

@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import httpx
-import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
 from tests.support.books import check_books, workflows
 from tests.support.house import House, eventually, pass_time
 from tests.support.visitors import log_in, make_slot, new_key, register
-
-pytestmark = pytest.mark.xdist_group("shaken")
 
 
 def test_booking_and_paying_go_on_while_temporal_is_away(shaken: House) -> None:
@@ -32,12 +30,12 @@ def test_booking_and_paying_go_on_while_temporal_is_away(shaken: House) -> None:
     patient.pay(unheard, callback=False)
     unpaid = patient.book(make_slot(shaken), hasty=True)
     key = new_key()
-    asked = datetime.now(UTC)
-    for order in (known, paid):
-        refused = patient.send("POST", f"/appointments/{order['id']}/cancel", key=key + "x")
-        assert (refused.status_code, refused.json()["code"]) == (503, "try_again")
-        assert int(refused.headers["retry-after"]) > 0
-    assert datetime.now(UTC) - asked < timedelta(seconds=15)
+    with ThreadPoolExecutor() as hands:
+        paths = [f"/appointments/{order['id']}/cancel" for order in (known, paid)]
+        asked = [hands.submit(patient.send, "POST", path, key=key) for path in paths]
+        for refused in (one.result(timeout=10) for one in asked):
+            assert (refused.status_code, refused.json()["code"]) == (503, "try_again")
+            assert int(refused.headers["retry-after"]) > 0
     pass_time(datetime.fromisoformat(unpaid["payBy"]))
     assert {patient.order(o)["status"] for o in (paid, in_time, unpaid)} == {"pending"}
     inbox = "select 1 from inbox where subject = any(%s)"
@@ -50,7 +48,7 @@ def test_booking_and_paying_go_on_while_temporal_is_away(shaken: House) -> None:
         assert patient.becomes(order, "confirmed", within=60)["paid"]
         patient.is_told(order, "appointment_confirmed")
     assert patient.becomes(unpaid, "cancelled", within=60)["reason"] == "unpaid"
-    done = patient.post(f"/appointments/{known['id']}/cancel", key=key + "x")
+    done = patient.post(f"/appointments/{known['id']}/cancel", key=key)
     assert done["status"] == "cancelled"
 
 

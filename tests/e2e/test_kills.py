@@ -16,7 +16,7 @@ from tests.support.books import check_books, workflows
 from tests.support.house import House, eventually, pass_time
 from tests.support.visitors import Patient, make_slot, new_key, register
 
-pytestmark = [pytest.mark.xdist_group("shaken"), pytest.mark.second_tier]
+pytestmark = pytest.mark.second_tier
 
 ROOMS = ("worker", "relay", "api", "hasty", "gateway")
 KILLS = 10

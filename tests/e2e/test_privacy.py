@@ -13,8 +13,6 @@ from temporalio.client import Client
 from tests.support.house import House
 from tests.support.visitors import Patient, log_in, make_slot, new_key, register
 
-pytestmark = pytest.mark.xdist_group("house")
-
 NAME = "隐私金丝雀氏"
 SYMPTOMS = "金丝雀症状反复低热"
 NOTE = "金丝雀留言改日再来"

@@ -11,8 +11,6 @@ from tests.support.books import check_books
 from tests.support.house import FREE_LEVEL, HASTE, House, eventually, pass_time
 from tests.support.visitors import Patient, Visitor, log_in, make_slot, new_key, register
 
-pytestmark = pytest.mark.xdist_group("house")
-
 BOOKED = ("booked", "pending", "patient")
 PAID = ("paid", "confirmed", "system")
 
