@@ -107,7 +107,7 @@ def test_ctrl_c_leaves_nothing_running_and_the_next_start_goes_on(
     houses: list[House], tmp_path: Path
 ) -> None:
     first = open_house(houses, tmp_path)
-    assert f"http://127.0.0.1:{first.port}/docs" in first.said()
+    assert f"http://127.0.0.1:{first.port}/api/hospital/docs" in first.said()
     assert re.search(r"patient +\+?\d+ +\S+", first.said())
     keys = (tmp_path / "data of mine" / "keyring.json").read_bytes()
     assert first.end(signal.SIGINT) == 0

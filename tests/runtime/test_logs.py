@@ -140,7 +140,12 @@ def test_an_exception_is_in_its_event_without_local_variables(format: str) -> No
         assert "Traceback" in json.loads(text)["exception"]
 
 
-def test_access_logs_and_requests_of_libraries_are_off(configured: Events) -> None:
+def test_access_logs_and_requests_of_libraries_are_off(
+    configured: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A uvicorn that another test ran in this process may have left its own level here.
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "level", logging.NOTSET)
+    logging.getLogger("uvicorn.error").manager._clear_cache()
     logging.getLogger("uvicorn.access").info("GET /patients?name=x")
     logging.getLogger("httpx").info("HTTP Request: GET https://sms.example/x")
     logging.getLogger("twilio.http_client").info("POST Request: …")
