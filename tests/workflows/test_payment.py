@@ -325,7 +325,7 @@ class TestPullingThePlug:
     async def test_while_a_refund_is_on_its_way(self, world, refunding, ending):
         payment = await refunding(R.PENDING, R.PENDING, R.SUCCEEDED)
         # Not while an activity is just finishing: that stops the test server's clock for good.
-        while not await count_events(payment, EventType.EVENT_TYPE_TIMER_STARTED):
+        while not await count_events(payment, EventType.EVENT_TYPE_TIMER_STARTED):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         await payment.cancel()
         assert await ending(payment) == "refunded"
