@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas.account import PatientInfo
-from api.schemas.base import Money, Schema
+from api.schemas.base import Money, Schema, TimeOfDay
 from api.schemas.paging import Id
 from domain.account import Gender
 from domain.appointment import AppointmentStatus
@@ -40,16 +40,17 @@ class PatientOfOrder(Schema):
 
 
 class Terms(Schema):
-    """What was promised when this was booked. Durations are ISO 8601."""
+    """What was promised when this was booked. Durations are ISO 8601; times of day
+    are the hospital's."""
 
     payment_window: dt.timedelta
     reminders: list[dt.timedelta]
-    quiet_from: dt.time
-    quiet_until: dt.time
+    quiet_from: TimeOfDay
+    quiet_until: TimeOfDay
     check_in_opens: dt.timedelta
     no_show_after: dt.timedelta
     cancel_days_before: int
-    cancel_until: dt.time
+    cancel_until: TimeOfDay
     late_refund_share: Money
 
 
