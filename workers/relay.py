@@ -226,7 +226,7 @@ def main(args: argparse.Namespace) -> int:
 
 async def _serve() -> int:
     """The relay, with a worker of its own beside it: what it starts it can begin at once, without
-    the way through a task queue, which is half of Temporal's work for a new order."""
+    the way through a task queue."""
     entry = enter("relay")
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
