@@ -3,10 +3,12 @@
 import argparse
 import ipaddress
 import socket
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import uvicorn
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from api.app import create_app
 from api.context import Context
@@ -53,9 +55,19 @@ async def _serve(args: argparse.Namespace) -> int:
             proxy_headers=False,
             server_header=False,
         )
+        await warm(context.engine)
         server = uvicorn.Server(config)
         await server.serve([bound] if bound else None)
     return 0 if server.started else 1
+
+
+async def warm(engine: AsyncEngine) -> None:
+    """Open every connection before somebody waits for one. Without a database the API starts too,
+    and says so at `/readyz`."""
+    with suppress(SQLAlchemyError):
+        async with AsyncExitStack() as stack:
+            for _ in range(POOL):
+                await stack.enter_async_context(engine.connect())
 
 
 async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:

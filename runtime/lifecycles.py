@@ -32,10 +32,20 @@ from db.payment import load_payment_start
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
 from domain.payment import PaymentStart
+from runtime.build import BUILD
 from workflows.queues import LIFECYCLES
-from workflows.search import DEPARTMENT_ID, DOCTOR_ID, DUE_AT, ORDER_STATUS, WAITING_FOR
+from workflows.search import (
+    BUILD_IDS,
+    DEPARTMENT_ID,
+    DOCTOR_ID,
+    DUE_AT,
+    ORDER_STATUS,
+    WAITING_FOR,
+)
 
 REUSE = WorkflowIDReusePolicy
+# As the server would write it after the first task, of a worker without versioning.
+BY_THIS_BUILD = SearchAttributePair(BUILD_IDS, ["unversioned", f"unversioned:{BUILD}"])
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Start:
             "id": self.id,
             "task_queue": LIFECYCLES,
             "id_reuse_policy": self.reuse,
-            "search_attributes": TypedSearchAttributes(self.search),
+            "search_attributes": TypedSearchAttributes([*self.search, BY_THIS_BUILD]),
             "static_summary": self.summary,
         }
 

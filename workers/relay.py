@@ -79,7 +79,12 @@ class Relay:
     metrics: Metrics
 
     async def run(self, rung: asyncio.Event, stop: asyncio.Event) -> None:
-        """Keep promises until told to stop. The database or Temporal away: try again."""
+        """Keep promises until told to stop, two batches at a time: while the last of one is under
+        way, Temporal is busy with the other."""
+        await asyncio.gather(self._run(rung, stop), self._run(rung, stop))
+
+    async def _run(self, rung: asyncio.Event, stop: asyncio.Event) -> None:
+        """The database or Temporal away: try again."""
         while not stop.is_set():
             rung.clear()
             try:

@@ -12,4 +12,7 @@ DUE_AT = SearchAttributeKey.for_datetime("DueAt")  # when that waiting ends by i
 DEPARTMENT_ID = SearchAttributeKey.for_int("DepartmentId")
 DOCTOR_ID = SearchAttributeKey.for_int("DoctorId")
 
+# The server's own: which builds have worked on it. Said at the start, it need not be added later.
+BUILD_IDS = SearchAttributeKey.for_keyword_list("BuildIds")
+
 ALL = (ORDER_STATUS, WAITING_FOR, DUE_AT, DEPARTMENT_ID, DOCTOR_ID)

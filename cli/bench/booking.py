@@ -25,7 +25,7 @@ from temporalio.service import RPCError
 
 from cli.addresses import cores
 from cli.bench import stage
-from cli.bench.arrival import LOOKED_AT, await_workflows
+from cli.bench.arrival import LOOKED_AT, Arrival, await_workflows
 from cli.bench.figures import HEAD, Figures, remarks, row
 from cli.bench.load import Judge, Outcome, burst, request
 from cli.bench.stage import Login, Person
@@ -39,6 +39,7 @@ LISTED_DAYS = LISTED // stage.SLOTS_A_DAY
 SOURCES = 10  # of each distinct slot
 HOT_SLOTS = 4
 FULL_SLOTS, FULL_SOURCES = 8, 5
+WARM_UP = 400  # bookings that nobody counts
 BUSY = 0.5  # runnable processes a core in the minute before
 
 
@@ -64,6 +65,7 @@ class Bench:
     persons: list[Person] = field(default_factory=list)
     tokens: dict[int, str] = field(default_factory=dict)  # by account
     full: list[int] = field(default_factory=list)  # slots without a free source
+    warm: bool = False
 
     @property
     def host(self) -> str:
@@ -109,7 +111,7 @@ def bookable_days(target: Target, plan: Plan) -> list[date]:
     config = target.config
     today = datetime.now(ZoneInfo(config.hospital.time_zone)).date()
     days = [today + timedelta(days=n) for n in range(1, config.policies.appointment.horizon_days)]
-    most = (len(days) - 1) // 2
+    most = (len(days) - 2) // 2  # the first is for warming up, the last for what is not booked
     if len(plan.clients) > most:
         raise BenchError(f"the booking horizon has room for {most} numbers of clients")
     return days
@@ -164,6 +166,7 @@ async def measure(bench: Bench) -> list[Figures]:
     try:
         for clients in bench.plan.clients:
             await _log_in(bench)
+            await _warm_up(bench, clients)
             for name in bench.plan.cases:
                 one = await CASES[name](bench, clients)
                 print(row(one), flush=True)
@@ -172,6 +175,20 @@ async def measure(bench: Bench) -> list[Figures]:
         async with bench.engine.begin() as connection:
             await connection.execute(stage.WITHDRAW, {"place": stage.PLACE})
     return figures
+
+
+async def _warm_up(bench: Bench, clients: int) -> None:
+    """The first bookings of a process open its connections and plan its statements: a matter of
+    its start, not of its speed."""
+    if bench.warm:
+        return
+    slots = await _slots(bench, [bench.days.pop(0)], HOT_SLOTS, WARM_UP // HOT_SLOTS)
+    first = _bookings(bench, slots, min(WARM_UP, len(bench.persons)))
+    warmed = await _burst(bench, first, clients, partial(_expect, 201, b""))
+    if warmed.errors:
+        raise BenchError(f"warming up: {dict(warmed.errors)}")
+    await _workflows_of(bench, slots)
+    bench.warm = True
 
 
 async def _distinct(bench: Bench, clients: int) -> Figures:
@@ -245,13 +262,10 @@ async def _book(bench: Bench, name: str, clients: int, slots: list[int]) -> Figu
     requests = _bookings(bench, slots, bench.plan.bookings)
     outcome = await _burst(bench, requests, clients, partial(_expect, 201, b""))
     booked = await _count(bench, slots, stage.BOOKED)
-    async with bench.engine.connect() as connection:
-        rows = await connection.execute(stage.NEWEST, {"slots": slots, "count": LOOKED_AT})
-        newest = list(rows.scalars())
-    arrival = await await_workflows(bench.engine, bench.client, newest, bench.plan.patience)
+    arrival = await _workflows_of(bench, slots)
     oversold = await _count(bench, slots, stage.OVERSOLD)
     after = per_second = None
-    if arrival and newest:
+    if arrival and booked:
         after = max(0.0, arrival.running - outcome.began - outcome.seconds)
         per_second = booked / (arrival.running - outcome.began)
     return Figures.of(
@@ -264,6 +278,13 @@ async def _book(bench: Bench, name: str, clients: int, slots: list[int]) -> Figu
         workflows_after=after,
         workflows_per_second=per_second,
     )
+
+
+async def _workflows_of(bench: Bench, slots: list[int]) -> Arrival | None:
+    async with bench.engine.connect() as connection:
+        rows = await connection.execute(stage.NEWEST, {"slots": slots, "count": LOOKED_AT})
+        newest = list(rows.scalars())
+    return await await_workflows(bench.engine, bench.client, newest, bench.plan.patience)
 
 
 def _bookings(bench: Bench, slots: Sequence[int], count: int) -> list[bytes]:

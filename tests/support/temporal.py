@@ -60,7 +60,9 @@ async def skipping_clock(converter: DataConverter) -> AsyncIterator[WorkflowEnvi
 
 async def _register_search_attributes(client: Client) -> None:
     # Not `runtime.temporal`'s: this server cannot list those that are there.
-    kinds = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in search.ALL}
+    # BuildIds is a real server's own; the test server has never heard of it.
+    wanted = (*search.ALL, search.BUILD_IDS)
+    kinds = {key.name: IndexedValueType.ValueType(key.indexed_value_type) for key in wanted}
     await client.operator_service.add_search_attributes(
         AddSearchAttributesRequest(namespace=client.namespace, search_attributes=kinds)
     )
