@@ -17,6 +17,16 @@ class Lifecycles(Protocol):
         """
 
     async def ask(
-        self, kind: str, subject: str, update: str, args: object | None = None, *, result: type
+        self,
+        kind: str,
+        subject: str,
+        update: str,
+        args: object | None = None,
+        *,
+        result: type,
+        update_id: str | None = None,
     ) -> Any:
-        """Ask by update and wait for the answer, starting the workflow from its row if need be."""
+        """Ask by update and wait for the answer, starting the workflow from its row if need be.
+
+        The same `update_id` is the same question: it has the first answer. Raises NoLifecycle.
+        """

@@ -16,8 +16,11 @@ from api import (
     notifications,
     operations,
     payments,
+    rescheduling,
     schedules,
+    stops,
     users,
+    waitlist,
 )
 from api.codec import codec_app
 from api.context import Context
@@ -32,6 +35,9 @@ ROUTERS = (
     catalogue.router,
     schedules.router,
     appointments.router,
+    rescheduling.router,
+    waitlist.router,
+    stops.router,
     payments.router,
     operations.router,
     notifications.router,

@@ -117,6 +117,8 @@ async def _ask(
 def _refusal(error: WorkflowUpdateFailedError) -> Problem:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type == "NotAllowed":
+        if cause.message == "schedule_unknown":
+            return Problem("not_found")
         return Problem(cause.message, orderStatus=cause.details[0])
     return Problem("internal")
 

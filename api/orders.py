@@ -65,6 +65,7 @@ def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
         reason=order.reason,
         refund_status=order.refund_status,
         refunded_amount=order.refunded_amount,
+        choose_by=order.choose_by,
         terms=Terms.model_validate(TERMS.validate_python(order.terms)),
         version=order.version,
     )

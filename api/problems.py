@@ -73,16 +73,23 @@ KINDS: dict[str, Kind] = {
         "This person missed too many appointments and may not book for now.",
     ),
     "booking_refused": Kind(409, "暂时无法为该就诊人预约。", "This person cannot be booked here."),
+    "not_full": Kind(409, "该时段仍有号源,请直接预约。", "There are free sources: book one."),
+    "waitlist_full": Kind(409, "候补人数已满。", "The line for this slot is full."),
     # Orders
     "not_allowed": Kind(409, "当前状态不允许此操作。", "The present state does not allow this."),
     "check_in_not_open": Kind(409, "尚未开放签到。", "Check-in is not open yet."),
     "late_cancel": Kind(409, "已超过取消时限。", "It is too late to cancel."),
+    "late_reschedule": Kind(409, "已超过改期时限。", "It is too late to reschedule."),
+    "same_slot": Kind(409, "已在该时段。", "The order is in this slot already."),
+    "price_differs": Kind(409, "该时段价格不同,请取消后重新预约。", "That slot has another price."),
+    "called_off": Kind(409, "该时段已停诊。", "This session was called off."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
     # Schedules
     "below_used": Kind(
         409, "号源数不能少于已用号源。", "Fewer sources than are already held by orders."
     ),
+    "session_over": Kind(409, "该时段已结束。", "This session is over."),
     # Faults
     "try_again": Kind(
         503,

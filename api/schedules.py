@@ -221,6 +221,7 @@ async def patch_schedule(
         f"schedule/{id}",
         {"before": before, "asked": change.model_dump(exclude_none=True, by_alias=True)},
     )
+    context.doorbell.ring()  # added sources may have made offers
     row = await find_schedule(connection, context.hospital_id, id)
     assert row is not None  # noqa: S101 - it was just locked
     return DoctorSchedule.model_validate(_priced(row._fields, row, _fees(context.config)))

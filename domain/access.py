@@ -31,9 +31,13 @@ class Action(StrEnum):
     CANCEL = "cancel"
     CHECK_IN = "check_in"
     COMPLETE = "complete"
+    RESCHEDULE = "reschedule"
+    CHOOSE = "choose"  # another slot or the money, after a stop-clinic
     EXTEND = "extend"
     CANCEL_AND_REFUND = "cancel_and_refund"
     MANAGE_SCHEDULES = "manage_schedules"
+    PAUSE = "pause"
+    RESUME = "resume"
     DECODE_PAYLOADS = "decode_payloads"
     KEEP_PATIENTS = "keep_patients"  # the persons (就诊人) of one's own account
 
@@ -51,6 +55,8 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.CANCEL: frozenset({C.OWNER, C.OPERATOR}),
     Action.CHECK_IN: frozenset({C.OWNER, C.OPERATOR}),
     Action.COMPLETE: frozenset({C.ITS_DOCTOR, C.OPERATOR}),
+    Action.RESCHEDULE: frozenset({C.OWNER}),
+    Action.CHOOSE: frozenset({C.OWNER, C.OPERATOR}),
     Action.EXTEND: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }

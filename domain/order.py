@@ -19,6 +19,7 @@ class NumberPrefix(StrEnum):
     APPOINTMENT = "A"
     PAYMENT = "P"
     REFUND = "R"
+    STOP_CLINIC = "S"
 
 
 def new_number(prefix: NumberPrefix, today: date) -> str:

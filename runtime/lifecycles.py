@@ -29,9 +29,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.lifecycles import NoLifecycle
 from db.appointment import load_starts
 from db.payment import load_payment_start
+from db.stop_clinic import load_stops
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
 from domain.payment import PaymentStart
+from domain.stop_clinic import StopStart
 from runtime.build import BUILD
 from workflows.queues import LIFECYCLES
 from workflows.search import (
@@ -85,6 +87,9 @@ class TemporalLifecycles:
                 zone = ZoneInfo(self.config.hospital.time_zone)
                 found = await load_starts(connection, subjects, zone)
                 return {no: _appointment(start) for no, start in found.items() if start.status.open}
+            if kind == "stop_clinic":
+                stops = await load_stops(connection, subjects)
+                return {no: _stop(start) for no, start in stops.items() if start.status != "done"}
             policy = self.config.policies.payment
             payments = [await load_payment_start(connection, no, policy) for no in subjects]
             return {start.payment_no: _payment(start) for start in payments if start}
@@ -129,10 +134,17 @@ class TemporalLifecycles:
         return True
 
     async def ask(
-        self, kind: str, subject: str, update: str, args: object | None = None, *, result: type
+        self,
+        kind: str,
+        subject: str,
+        update: str,
+        args: object | None = None,
+        *,
+        result: type,
+        update_id: str | None = None,
     ) -> Any:
         """Ask by update and wait for the answer, however long it takes."""
-        handle = await self.command(kind, subject, update, args, result=result)
+        handle = await self.command(kind, subject, update, args, result=result, update_id=update_id)
         return await handle.result()
 
     async def command(
@@ -231,4 +243,19 @@ def _payment(start: PaymentStart) -> Start:
         REUSE.ALLOW_DUPLICATE,  # late news and refunds begin it again from its row
         search,
         f"Payment of order {start.order_no}",
+    )
+
+
+def _stop(start: StopStart) -> Start:
+    return Start(
+        "StopClinicWorkflow",
+        f"stop_clinic/{start.stop_no}",
+        start,
+        REUSE.ALLOW_DUPLICATE_FAILED_ONLY,
+        [
+            SearchAttributePair(ORDER_STATUS, str(start.status)),
+            SearchAttributePair(WAITING_FOR, "appointments"),
+            SearchAttributePair(DUE_AT, start.call_off.choose_by),
+        ],
+        "A session called off",
     )

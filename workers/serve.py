@@ -13,6 +13,7 @@ from temporalio.worker import Worker
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.stop_clinic import StopClinicActivities
 from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
@@ -24,8 +25,9 @@ from workflows.appointment import AppointmentWorkflow
 from workflows.message import MessageWorkflow
 from workflows.payment import PaymentWorkflow
 from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.stop_clinic import StopClinicWorkflow
 
-WORKFLOWS = [AppointmentWorkflow, PaymentWorkflow, MessageWorkflow]
+WORKFLOWS = [AppointmentWorkflow, PaymentWorkflow, MessageWorkflow, StopClinicWorkflow]
 CACHED = 3000
 MESSAGES_PER_SECOND = 50.0  # what providers usually bear; the queue waits, nothing is lost
 
@@ -88,6 +90,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.settings.public_url,
         entry.metrics.message,
     )
+    stops = StopClinicActivities(engine, lifecycles)
     return {
         LIFECYCLES: [
             appointments.record_appointment,
@@ -104,6 +107,10 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             payments.make_refund,
             payments.nothing_left,
             messages.plan_message,
+            stops.next_to_call_off,
+            stops.call_off_order,
+            stops.count_open_orders,
+            stops.record_stop,
         ],
         MESSAGES: [messages.send_message],
     }

@@ -11,6 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.appointment import AppointmentActivities, Extension, Rescheduling
     from activities.payment import OwedRefund, PaymentActivities
+    from domain.access import Capacity
     from domain.appointment import (
         AppointmentMove,
         AppointmentStart,
@@ -24,7 +25,8 @@ with workflow.unsafe.imports_passed_through():
     from domain.message import Template
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause, Settlement
-    from workflows.commands import CallOff, Command, Extend, Reschedule
+    from domain.stop_clinic import CallOff
+    from workflows.commands import Command, Extend, Reschedule
     from workflows.finishing import finish
     from workflows.operators import Waiting, show, show_place
     from workflows.options import DB_WRITE, SETTLE
@@ -224,14 +226,15 @@ class AppointmentWorkflow:
         gone = self.booking.schedule_id not in (0, *off.schedule_ids)
         if not self.status.open or self.choose_by is not None or gone:
             return self.status
+        by = Actor.person(Capacity.OPERATOR, off.account_id)
         if self.status is S.PENDING:
-            return await self._move(S.CANCELLED, "call_off", Reason.STOPPED, by=off.by.actor)
+            return await self._move(S.CANCELLED, "call_off", Reason.STOPPED, by=by)
         here = self.status is S.CHECKED_IN
         self.choose_by = (
             self.booking.closes_at if here else min(off.choose_by, self.booking.starts_at)
         )
         self.replanned += 1
-        move = self._next_move(self.status, "call_off", Reason.STOPPED, off.by.actor)
+        move = self._next_move(self.status, "call_off", Reason.STOPPED, by)
         await self._write(move)
         return self.status
 

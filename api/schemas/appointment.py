@@ -89,6 +89,9 @@ class AppointmentOrder(Schema):
     reason: str = Field(description="why it is in this status: a code")
     refund_status: str | None
     refunded_amount: Money
+    choose_by: dt.datetime | None = Field(
+        description="the clinic was called off: another slot or the money, until then"
+    )
     terms: Terms
     version: int
 

@@ -23,6 +23,7 @@ from db.account.patients import (
     add_patient,
     hold_patient,
     open_patient,
+    own_person,
     patients_by_id,
     patients_of,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "new_sealing_key",
     "open_patient",
     "open_session",
+    "own_person",
     "patients_by_id",
     "patients_of",
     "read_account",

@@ -99,6 +99,19 @@ async def patients_of(
     return await _load(connection, keyring, hospital_id, PatientRow.account_id == account_id)
 
 
+async def own_person(connection: AsyncConnection, account_id: int) -> int | None:
+    """Who the account's holder is among its persons (本人), or the only person there is."""
+    rows = (
+        await connection.execute(
+            select(PatientRow.id, PatientRow.relation)
+            .where(PatientRow.account_id == account_id)
+            .order_by(PatientRow.id)
+        )
+    ).all()
+    own = [row.id for row in rows if row.relation == Relation.SELF]
+    return next(iter(own), rows[0].id if len(rows) == 1 else None)
+
+
 async def patients_by_id(
     connection: AsyncConnection, keyring: Keyring, hospital_id: int, ids: Iterable[int]
 ) -> dict[int, Patient]:

@@ -116,7 +116,8 @@ class StopRow(Numbered, Base):
     doctor_id: Mapped[int] = mapped_column(ForeignKey("doctor.id"))
     date: Mapped[date]
     schedule_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
-    status: Mapped[str] = mapped_column(server_default="running")  # running | paused | done
+    status: Mapped[str] = mapped_column(server_default="running")  # domain.stop_clinic
+    version: Mapped[int] = mapped_column(server_default="0")
     choose_by: Mapped[datetime]  # at the latest: each until its own slot begins
     created_by: Mapped[int]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -13,9 +13,12 @@ from temporalio.exceptions import ApplicationError
 from activities.appointment import Extension, Rescheduled, Rescheduling
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
+from activities.stop_clinic import Batch, Calling
 from domain.appointment import AppointmentMove
 from domain.message import Channel, Template
+from domain.order import Move
 from domain.payment import MoneyTaken, RefundCause, RefundStatus, Settlement
+from domain.stop_clinic import Called
 from tests.support.temporal import Activities, Troubles
 from workflows.queues import LIFECYCLES, MESSAGES
 
@@ -69,6 +72,37 @@ class AppointmentOutside:
         self.settled += 1
         await self.troubles.meet()
         return self.settlement
+
+
+@dataclass
+class StopOutside:
+    """A session with these appointments, open until somebody says how many are left."""
+
+    troubles: Troubles
+    orders: list[Called] = field(default_factory=list)
+    open: list[int] = field(default_factory=lambda: [0])  # one answer after another
+    called: list[str] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
+
+    @activity.defn
+    async def next_to_call_off(self, batch: Batch) -> list[Called]:
+        await self.troubles.meet()
+        return [order for order in self.orders if order.id > batch.after][: batch.limit]
+
+    @activity.defn
+    async def call_off_order(self, calling: Calling) -> None:
+        await self.troubles.meet()
+        self.called.append(calling.order_no)
+
+    @activity.defn
+    async def count_open_orders(self, stop_no: str) -> int:
+        await self.troubles.meet()
+        return self.open.pop(0) if len(self.open) > 1 else self.open[0]
+
+    @activity.defn
+    async def record_stop(self, move: Move) -> None:
+        await self.troubles.meet()
+        self.moves.append(move)
 
 
 @dataclass

@@ -20,12 +20,18 @@ from domain.hospital import AppointmentPolicy
 from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
+from domain.stop_clinic import Called, CallOff, StopStart
 from runtime.codec import data_converter
-from runtime.lifecycles import _appointment, _payment  # the very options that the relay starts with
+from runtime.lifecycles import (  # the very options that the relay starts with
+    _appointment,
+    _payment,
+    _stop,
+)
 from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    StopOutside,
     activities_of,
 )
 from tests.support.temporal import (
@@ -62,12 +68,13 @@ class World:
     appointments: AppointmentOutside
     payments: PaymentOutside
     messages: MessageOutside
+    stops: StopOutside
     pausing: Pausing  # the workers' codec
 
     def working(self) -> AbstractAsyncContextManager[None]:
         config = self.env.client.config()
         converter = replace(config["data_converter"], payload_codec=self.pausing)
-        fakes = activities_of(self.appointments, self.payments, self.messages)
+        fakes = activities_of(self.appointments, self.payments, self.messages, self.stops)
         return working(Client(**{**config, "data_converter": converter}), fakes)
 
     async def told(self, *templates: Template) -> None:
@@ -157,6 +164,14 @@ class World:
     ) -> WorkflowHandle[Any, Any]:
         return await started(self.env.client, _payment(start), signal, arg)
 
+    async def stopped(self, orders: int) -> tuple[WorkflowHandle[Any, Any], StopStart]:
+        """A session with so many appointments is called off."""
+        self.stops.orders = [Called(n, f"A-{n}") for n in range(1, orders + 1)]
+        now = await self.now()
+        call_off = CallOff((7,), now + timedelta(hours=24), 13)
+        start = StopStart(new_number(NumberPrefix.STOP_CLINIC, now.date()), call_off)
+        return await started(self.env.client, _stop(start)), start
+
     async def opened(self) -> tuple[WorkflowHandle[Any, Any], PaymentStart]:
         start = await self.new_payment()
         return await self.pay(start), start
@@ -174,6 +189,7 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             AppointmentOutside(troubles),
             PaymentOutside(troubles),
             MessageOutside(troubles),
+            StopOutside(troubles),
             Pausing(converter.payload_codec),
         )
 

@@ -13,8 +13,9 @@ from domain.access import Capacity
 from domain.appointment import AppointmentStatus
 from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
+from domain.stop_clinic import CallOff
 from tests.support.temporal import refusal_of, soon
-from workflows.appointment import AppointmentWorkflow, CallOff, Command, Reschedule
+from workflows.appointment import AppointmentWorkflow, Command, Reschedule
 
 pytestmark = pytest.mark.anyio
 
@@ -46,7 +47,7 @@ def later(booking, days=1, schedule_id=8):
 
 def stop(booking, *, within=DAY):
     """The clinic is called off now."""
-    return CallOff(CLINIC, (booking.schedule_id,), booking.starts_at - 2 * DAY + within)
+    return CallOff((booking.schedule_id,), booking.starts_at - 2 * DAY + within, 13)
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ class TestCalledOff:
         appointment, booking = confirmed
         world.appointments.rescheduled = Rescheduled("moved", later(booking))
         await appointment.execute_update(A.reschedule, ELSEWHERE)
-        elsewhere = CallOff(CLINIC, (77,), booking.starts_at)
+        elsewhere = CallOff((77,), booking.starts_at, 13)
         assert await appointment.execute_update(A.call_off, elsewhere) == "confirmed"
         assert (await world.shown(appointment)).waiting_for == "patient"
         assert await ending(appointment) == "no_show"

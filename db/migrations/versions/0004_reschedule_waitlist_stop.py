@@ -20,6 +20,7 @@ def upgrade() -> None:
         sa.Column("date", sa.Date(), nullable=False),
         sa.Column("schedule_ids", sa.ARRAY(sa.BigInteger()), nullable=False),
         sa.Column("status", sa.Text(), server_default="running", nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("choose_by", sa.DateTime(timezone=True), nullable=False),
         sa.Column("created_by", sa.BigInteger(), nullable=False),
         sa.Column(

@@ -1,0 +1,79 @@
+"""Another slot for an appointment: because the patient wants one, or the clinic was called off."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from api.appointments import COMMANDED, order_command
+from api.commands import Command, allow
+from api.context import Context, CurrentCaller, InContext
+from api.documented import refusals
+from api.idempotency import Once
+from api.orders import stake_of
+from api.problems import Problem
+from api.schemas.appointment import AppointmentOrder
+from api.schemas.paging import Id
+from api.schemas.stop import ChooseAfterStop, Reschedule, StopChoice
+from db.appointment import Appointment, find_appointment
+from domain.access import APPOINTMENT, Action, Caller, Capacity
+from workflows.commands import Command as ByPerson
+from workflows.commands import Reschedule as ToSlot
+
+router = APIRouter(prefix="/appointments", tags=["appointments"])
+
+SLOT = refusals(
+    "not_authenticated", "forbidden", "not_found", "not_allowed", "invalid", "slot_full",
+    "slot_begun", "schedule_unavailable", "not_open_yet", "not_offered", "already_booked",
+    "daily_limit", "booking_refused", "same_slot", "price_differs", "late_reschedule",
+    "idempotency_mismatch", "try_again", "unavailable",
+)  # fmt: skip
+
+
+@router.post(
+    "/{id}/reschedule",
+    summary="Move to another slot at the same price",
+    response_model=AppointmentOrder,
+    responses=SLOT,
+)
+async def reschedule(
+    id: Id, wanted: Reschedule, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    """Until the deadline for cancelling. The same order; nothing is paid again. A refusal leaves
+    everything as it was."""
+    order, capacity = await _order(context, caller, id, Action.RESCHEDULE)
+    arg = ToSlot(ByPerson(capacity, caller.account_id), wanted.schedule_id)
+    command = Command("appointment", order.order_no, Action.RESCHEDULE, "reschedule", arg)
+    return await order_command(context, caller, id, command, once, None)
+
+
+@router.post(
+    "/{id}/stop-choice",
+    summary="After the clinic was called off: another slot, or the money",
+    response_model=AppointmentOrder,
+    responses=SLOT | COMMANDED,
+)
+async def choose_after_stop(
+    id: Id, wanted: ChooseAfterStop, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    """Until `chooseBy`; then the money goes back by itself. An operator chooses for a patient who
+    stands at the desk."""
+    order, capacity = await _order(context, caller, id, Action.CHOOSE)
+    by = ByPerson(capacity, caller.account_id)
+    if wanted.choice is StopChoice.RESCHEDULE and wanted.schedule_id is not None:
+        arg = ToSlot(by, wanted.schedule_id)
+        command = Command("appointment", order.order_no, Action.CHOOSE, "reschedule", arg)
+    else:
+        command = Command("appointment", order.order_no, Action.CHOOSE, "cancel", by)
+    if order.choose_by is None:
+        raise Problem("not_allowed", orderStatus=order.status)
+    return await order_command(context, caller, id, command, once, None)
+
+
+async def _order(
+    context: Context, caller: Caller, id: int, action: Action
+) -> tuple[Appointment, Capacity]:
+    async with context.engine.connect() as connection:
+        order = await find_appointment(connection, context.hospital_id, id)
+    if order is None:
+        raise Problem("not_found")
+    return order, allow(caller, APPOINTMENT, action, stake_of(order))
