@@ -16,6 +16,7 @@ from api import (
     notifications,
     operations,
     payments,
+    queue,
     schedules,
     users,
 )
@@ -31,6 +32,7 @@ ROUTERS = (
     users.router,
     catalogue.router,
     schedules.router,
+    queue.router,
     appointments.router,
     payments.router,
     operations.router,

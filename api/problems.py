@@ -77,6 +77,8 @@ KINDS: dict[str, Kind] = {
     "not_allowed": Kind(409, "当前状态不允许此操作。", "The present state does not allow this."),
     "check_in_not_open": Kind(409, "尚未开放签到。", "Check-in is not open yet."),
     "late_cancel": Kind(409, "已超过取消时限。", "It is too late to cancel."),
+    "queue_empty": Kind(409, "没有候诊患者。", "Nobody is waiting."),
+    "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
     # Schedules

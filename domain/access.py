@@ -31,9 +31,12 @@ class Action(StrEnum):
     CANCEL = "cancel"
     CHECK_IN = "check_in"
     COMPLETE = "complete"
+    CALL = "call"  # 叫号: to the doctor's room
     EXTEND = "extend"
     CANCEL_AND_REFUND = "cancel_and_refund"
     MANAGE_SCHEDULES = "manage_schedules"
+    HOLD_SESSIONS = "hold_sessions"  # one's own, as a doctor
+    SEE_QUEUES = "see_queues"  # at the desk
     DECODE_PAYLOADS = "decode_payloads"
     KEEP_PATIENTS = "keep_patients"  # the persons (就诊人) of one's own account
 
@@ -51,6 +54,7 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.CANCEL: frozenset({C.OWNER, C.OPERATOR}),
     Action.CHECK_IN: frozenset({C.OWNER, C.OPERATOR}),
     Action.COMPLETE: frozenset({C.ITS_DOCTOR, C.OPERATOR}),
+    Action.CALL: frozenset({C.ITS_DOCTOR}),
     Action.EXTEND: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }
@@ -58,6 +62,8 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.BOOK: frozenset({Role.PATIENT}),
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
+    Action.HOLD_SESSIONS: frozenset({Role.DOCTOR}),
+    Action.SEE_QUEUES: frozenset({Role.OPERATOR, Role.NURSE}),
     Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
     Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),
 }
@@ -94,6 +100,11 @@ def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
     if Role.NURSE in caller.roles:
         found.add(C.NURSE)
     return frozenset(found)
+
+
+def office(caller: Caller) -> Capacity:
+    """In which capacity a member of staff meets what is neither theirs nor their patient's."""
+    return C.OPERATOR if Role.OPERATOR in caller.roles else C.NURSE
 
 
 def judge(

@@ -27,10 +27,12 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
+from activities.message import Outgoing
 from db.appointment import load_starts
 from db.payment import load_payment_start
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
+from domain.message import Template
 from domain.payment import PaymentStart
 from runtime.build import BUILD
 from workflows.queues import LIFECYCLES
@@ -79,7 +81,12 @@ class TemporalLifecycles:
     # Starting
 
     async def starts_of(self, kind: str, subjects: list[str]) -> Mapping[str, Start]:
-        """How each of these begins, from the rows as they stand. Closed ones are left out."""
+        """How each of these begins, from the rows as they stand. Closed ones are left out.
+
+        A message is its own row: its fact, `<orderNo>:<template>:<n>`, says all.
+        """
+        if kind == "message":
+            return {fact: _message(fact) for fact in subjects}
         async with self.engine.connect() as connection:
             if kind == "appointment":
                 zone = ZoneInfo(self.config.hospital.time_zone)
@@ -231,4 +238,16 @@ def _payment(start: PaymentStart) -> Start:
         REUSE.ALLOW_DUPLICATE,  # late news and refunds begin it again from its row
         search,
         f"Payment of order {start.order_no}",
+    )
+
+
+def _message(fact: str) -> Start:
+    """Raises ValueError when it is not a fact."""
+    subject, template, _ = fact.split(":")
+    return Start(
+        "MessageWorkflow",
+        f"message/{fact}",
+        Outgoing(fact, subject, Template(template)),
+        REUSE.REJECT_DUPLICATE,  # a fact is told once
+        summary=template,
     )

@@ -37,14 +37,16 @@ MOVE = text(
 )
 LOCK_SLOT = text("select 1 from schedule where id = :schedule_id for update")
 LOCK_PERSON = text("select lock_person(:hospital_id, :person_index)")
-# Whoever comes after the slot began goes behind everyone who has a number. Sources keep theirs when
-# the slot is made smaller; a number beyond them all was given here before.
-LATE = text(
-    """update appointment set queue_number =
+# Behind everyone who has a number. Sources keep theirs when the slot is made smaller.
+BEHIND_ALL = """update appointment set queue_number =
            (select greatest(max(a.queue_number), (select max(number) from source
                                                    where schedule_id = :schedule_id)) + 1
               from appointment a where a.schedule_id = :schedule_id)
-     where order_no = :order_no and queue_number <= (
+     where order_no = :order_no"""
+# Whoever comes after the slot began; a number beyond all sources was given here before.
+LATE = text(
+    BEHIND_ALL
+    + """ and queue_number <= (
            select max(number) from source where schedule_id = :schedule_id)"""
 )
 SUSPEND = text(
