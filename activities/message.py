@@ -197,10 +197,15 @@ class MessageActivities:
                 Template.APPOINTMENT_CONFIRMED
                 | Template.APPOINTMENT_REMINDER
                 | Template.APPOINTMENT_CALLED
+                | Template.APPOINTMENT_RESCHEDULED
             ):
                 place = place_code(recipient.location)
                 return {**visit, "place": place, "number": recipient.queue_number}
-            case Template.APPOINTMENT_EXTENDED:
+            case (
+                Template.APPOINTMENT_EXTENDED
+                | Template.APPOINTMENT_OFFERED
+                | Template.APPOINTMENT_CALLED_OFF
+            ):
                 return {**visit, "due": message.due or recipient.pay_by}
             case _:
                 return visit

@@ -1,9 +1,9 @@
 """Appointments: their rows, their birth, their moves, and how people see them."""
 
-from db.appointment.booking import BookingRules, NewAppointment, book
+from db.appointment.booking import NewAppointment, book
 from db.appointment.moves import (
-    NoShowRule,
     extend_payment,
+    move_order,
     payment_that_counts,
     record_move,
     suspended_until,
@@ -30,7 +30,8 @@ from db.appointment.queue import (
     queue_of_day,
     queue_of_session,
 )
-from db.appointment.rows import AppointmentRow, SuspensionRow
+from db.appointment.rows import AppointmentRow, StopRow, SuspensionRow, WaitlistRow
+from db.appointment.rules import BookingRules, NoShowRule
 from db.appointment.sessions import SessionFigures, SessionsWanted, find_session, list_sessions
 from db.appointment.starts import TERMS, load_starts
 
@@ -49,7 +50,9 @@ __all__ = [
     "QueueEntry",
     "SessionFigures",
     "SessionsWanted",
+    "StopRow",
     "SuspensionRow",
+    "WaitlistRow",
     "book",
     "call_again",
     "call_next",
@@ -62,6 +65,7 @@ __all__ = [
     "list_sessions",
     "load_starts",
     "lock_payable",
+    "move_order",
     "pass_over",
     "payment_that_counts",
     "place_in_queue",

@@ -140,7 +140,8 @@ CALL_NEXT = text(
 )
 CALL_AGAIN = text(
     """update appointment set calls = calls + 1, called_at = clock_timestamp()
-     where order_no = :order_no and status = 'checked_in' and calls > 0
+     where order_no = :order_no and status = 'checked_in'
+       and (called_at is not null or passed_at is not null)
     returning order_no, calls"""
 )
 PASS_OVER = text(
@@ -163,7 +164,7 @@ async def call_next(connection: AsyncConnection, by: Calling, schedule_id: int) 
 
 
 async def call_again(connection: AsyncConnection, by: Calling, order_no: str) -> bool:
-    """过号重呼. False for who is not here or was never called."""
+    """过号重呼. False for who is not here, or was not called since."""
     called = await connection.execute(CALL_AGAIN, {"order_no": order_no})
     return await _told(connection, by, called.one_or_none()) is not None
 

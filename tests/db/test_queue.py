@@ -17,6 +17,7 @@ from db.appointment import (
     call_again,
     call_next,
     list_sessions,
+    move_order,
     pass_over,
     place_in_queue,
     queue_of_day,
@@ -24,7 +25,7 @@ from db.appointment import (
 )
 from db.keyring import Keyring
 from domain.appointment import AppointmentStatus as S
-from tests.support.booking import DAY, MINUTE, Clinic
+from tests.support.booking import DAY, MINUTE, RULES, Clinic, a_move
 from tests.support.catalogue import tomorrow
 
 pytestmark = pytest.mark.anyio
@@ -258,6 +259,27 @@ async def test_who_left_can_be_neither_called_again_nor_passed_over(
     assert not await room.again(order_no)
     assert not await room.passes(order_no)
     assert await clinic.order(order_no) == before
+
+
+async def test_who_takes_another_slot_begins_anew_there(room: Room, clinic: Clinic) -> None:
+    """A clinic that is called off: who is here, and called, may take another slot at the desk."""
+    (order_no,) = await room.full_of(1)
+    await room.next()
+    elsewhere = Room(clinic, await clinic.slot(hour=15))
+
+    async def takes_it() -> str:
+        move = a_move(order_no, 3, S.CONFIRMED, at=NOW)
+        async with clinic.engine.begin() as connection:
+            return await move_order(connection, move, elsewhere.slot, RULES)
+
+    assert await takes_it() == "moved"
+    place = await elsewhere.place(order_no)
+    assert (place.ahead, place.called_at, place.calls) == (None, None, 1)
+    await clinic.move(order_no, 4, S.CHECKED_IN, at=NOW)
+    assert not await elsewhere.again(order_no), "was not called here"
+    assert await elsewhere.next() == order_no
+    assert await takes_it() == "moved", "a late repeat"
+    assert (await elsewhere.place(order_no)).called_at is not None
 
 
 async def test_calls_move_no_status_and_disturb_no_timeline(room: Room, clinic: Clinic) -> None:
