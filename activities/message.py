@@ -29,7 +29,7 @@ from db.message import (
 )
 from db.payment import find_refund
 from domain.hospital import HospitalConfig
-from domain.message import Channel, Language, MessageTexts, Template, Value
+from domain.message import Channel, Language, MessageTexts, Template, Value, channels_of
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
@@ -83,7 +83,8 @@ class MessageActivities:
         policy = self.config.policies.messages
         wanted = recipient.channels if recipient.channels is not None else policy.order
         channels = [Channel(name) for name in wanted if name != Channel.IN_APP]
-        possible = [c for c in channels if self._address(recipient, c)]
+        ways = channels_of(message.template)
+        possible = [c for c in channels if c in ways and self._address(recipient, c)]
         return Plan(tuple(possible), policy.receipt_timeout)
 
     @activity.defn
@@ -195,6 +196,7 @@ class MessageActivities:
             case (
                 Template.APPOINTMENT_CONFIRMED
                 | Template.APPOINTMENT_REMINDER
+                | Template.APPOINTMENT_CALLED
                 | Template.APPOINTMENT_RESCHEDULED
             ):
                 place = place_code(recipient.location)

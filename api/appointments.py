@@ -11,11 +11,12 @@ from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
-from api.orders import appointment_order, note_reading, stake_of, timeline_entry
+from api.orders import appointment_order, is_paid, note_reading, stake_of, timeline_entry
 from api.problems import Problem
 from api.schemas.appointment import AppointmentOrder, NewAppointment, Note, TimelineEntry
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
+from api.schemas.queue import PlaceInQueue
 from db.account import hold_patient, sealing_key_of_patient
 from db.appointment import (
     Appointment,
@@ -23,10 +24,11 @@ from db.appointment import (
     book,
     find_appointment,
     list_appointments,
+    place_in_queue,
 )
 from db.appointment import NewAppointment as NewRow
 from db.journal import audit, read_timeline
-from domain.access import APPOINTMENT, Action, Caller, Capacity, Role
+from domain.access import APPOINTMENT, Action, Caller, Capacity, Role, office
 from domain.appointment import AppointmentStatus
 from domain.order import Actor, NumberPrefix, new_number
 from workflows.commands import Command as WorkflowCommand
@@ -143,9 +145,10 @@ async def get_appointments(
     paging: InPages,
     status: AppointmentStatus | None = None,
     date: Annotated[dt.date | None, Query(description="of the visit")] = None,
+    mine: Annotated[bool, Query(description="Also for staff: one's own, as a patient.")] = False,
 ) -> Page[AppointmentOrder]:
     """A patient's own; a doctor's patients; everything for operators and nurses. Newest first."""
-    account_id, doctor_id, capacity = _scope(caller)
+    account_id, doctor_id, capacity = _scope(caller, mine=mine)
     wanted = OrderFilter(
         hospital_id=context.hospital_id,
         account_id=account_id,
@@ -162,10 +165,11 @@ async def get_appointments(
     return Page(items=items, total=total, page=paging.page, size=paging.size)
 
 
-def _scope(caller: Caller) -> tuple[int | None, int | None, Capacity]:
+def _scope(caller: Caller, *, mine: bool) -> tuple[int | None, int | None, Capacity]:
+    if mine:
+        return caller.account_id, None, Capacity.OWNER
     if caller.roles & {Role.OPERATOR, Role.NURSE}:
-        office = Capacity.OPERATOR if Role.OPERATOR in caller.roles else Capacity.NURSE
-        return None, None, office
+        return None, None, office(caller)
     if caller.doctor_id is not None:
         return None, caller.doctor_id, Capacity.ITS_DOCTOR
     return caller.account_id, None, Capacity.OWNER
@@ -187,6 +191,19 @@ async def get_timeline(
     order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
     await note_reading(connection, caller, capacity, order, "timeline")
     return [timeline_entry(move) for move in await read_timeline(connection, order.order_no)]
+
+
+@router.get("/{id}/queue", summary="Where the patient stands in the queue", responses=SEEN)
+async def get_place(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> PlaceInQueue:
+    """Light enough to be asked every few seconds."""
+    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
+    await note_reading(connection, caller, capacity, order, "queue")
+    place = await place_in_queue(connection, order.id)
+    return PlaceInQueue.model_validate(
+        vars(place) | {"queue_number": order.queue_number if is_paid(order) else None}
+    )
 
 
 # Commands

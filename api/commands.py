@@ -127,7 +127,7 @@ def _update_id(caller: Caller, command: Command, once: OnceOnly) -> str | None:
     """The same command under the same key is one update, whichever process carries it."""
     if once.key is None:
         return None
-    parts = (str(caller.account_id), command.order_no, command.action, once.key)
+    parts = (str(caller.account_id), command.order_no, command.action, command.update, once.key)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 

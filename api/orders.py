@@ -27,10 +27,14 @@ def stake_of(order: Appointment) -> Stake:
     return Stake(order.account_id, order.doctor_id)
 
 
+def is_paid(order: Appointment) -> bool:
+    return order.payment_no is not None or order.price == 0
+
+
 def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
     patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
     account = context.keyring.unwrap(order.account_key).open(order.account_sealed)
-    paid = order.payment_no is not None or order.price == 0
+    paid = is_paid(order)
     return AppointmentOrder(
         id=order.id,
         order_no=order.order_no,
@@ -59,7 +63,7 @@ def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
         schedule_id=order.schedule_id,
         location=order.location,
         starts_at=order.starts_at,
-        symptoms=_symptoms(context, order),
+        symptoms=symptoms_of(context, order),
         pay_by=order.pay_by,
         queue_number=order.queue_number if paid else None,
         reason=order.reason,
@@ -117,7 +121,7 @@ def _shown(patient: PatientDetails) -> dict[str, Any]:
     }
 
 
-def _symptoms(context: Context, order: Appointment) -> str | None:
+def symptoms_of(context: Context, order: Appointment) -> str | None:
     if order.symptoms is None:
         return None
     opened: str = context.keyring.unwrap(order.patient_key).open(order.symptoms)["symptoms"]

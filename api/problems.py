@@ -83,6 +83,8 @@ KINDS: dict[str, Kind] = {
     "same_slot": Kind(409, "已在该时段。", "The order is in this slot already."),
     "price_differs": Kind(409, "该时段价格不同,请取消后重新预约。", "That slot has another price."),
     "called_off": Kind(409, "该时段已停诊。", "This session was called off."),
+    "queue_empty": Kind(409, "没有候诊患者。", "Nobody is waiting."),
+    "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
     # Schedules

@@ -36,8 +36,10 @@ class Action(StrEnum):
     EXTEND = "extend"
     CANCEL_AND_REFUND = "cancel_and_refund"
     MANAGE_SCHEDULES = "manage_schedules"
-    PAUSE = "pause"
-    RESUME = "resume"
+    STEER_STOPS = "steer_stops"  # pause and resume a stop-clinic
+    CALL = "call"  # 叫号: to the doctor's room
+    HOLD_SESSIONS = "hold_sessions"  # one's own, as a doctor
+    SEE_QUEUES = "see_queues"  # at the desk
     DECODE_PAYLOADS = "decode_payloads"
     KEEP_PATIENTS = "keep_patients"  # the persons (就诊人) of one's own account
 
@@ -57,13 +59,17 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.COMPLETE: frozenset({C.ITS_DOCTOR, C.OPERATOR}),
     Action.RESCHEDULE: frozenset({C.OWNER}),
     Action.CHOOSE: frozenset({C.OWNER, C.OPERATOR}),
+    Action.CALL: frozenset({C.ITS_DOCTOR}),
     Action.EXTEND: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
+    Action.STEER_STOPS: frozenset({Role.OPERATOR}),
     Action.BOOK: frozenset({Role.PATIENT}),
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
+    Action.HOLD_SESSIONS: frozenset({Role.DOCTOR}),
+    Action.SEE_QUEUES: frozenset({Role.OPERATOR, Role.NURSE}),
     Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
     Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),
 }
@@ -100,6 +106,11 @@ def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
     if Role.NURSE in caller.roles:
         found.add(C.NURSE)
     return frozenset(found)
+
+
+def office(caller: Caller) -> Capacity:
+    """In which capacity a member of staff meets what is neither theirs nor their patient's."""
+    return C.OPERATOR if Role.OPERATOR in caller.roles else C.NURSE
 
 
 def judge(

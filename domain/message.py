@@ -37,6 +37,7 @@ class Template(StrEnum):
     APPOINTMENT_UNPAID_CLOSED = "appointment_unpaid_closed"
     APPOINTMENT_NO_SHOW = "appointment_no_show"
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
+    APPOINTMENT_CALLED = "appointment_called"  # 叫号: the doctor is waiting
     PAYMENT_REFUNDED = "payment_refunded"
 
 
@@ -77,9 +78,19 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_UNPAID_CLOSED: frozenset({"starts_at"}),
     Template.APPOINTMENT_NO_SHOW: frozenset({"starts_at"}),
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
+    Template.APPOINTMENT_CALLED: frozenset({"starts_at", "place", "number"}),
     Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
 }
 """What the patient must be told: every text of the template names all of these."""
+
+
+IN_APP_ONLY = frozenset({Template.APPOINTMENT_CALLED})
+"""Of use to who is on the spot, at once or not at all: never by SMS or e-mail."""
+
+
+def channels_of(template: Template) -> tuple[Channel, ...]:
+    """The ways this message may go, each of which has a text."""
+    return (Channel.IN_APP,) if template in IN_APP_ONLY else tuple(Channel)
 
 
 def allowed(template: Template, channel: Channel) -> frozenset[str]:
@@ -118,7 +129,7 @@ class WrongParameters(ValueError):
 
 @dataclass(frozen=True)
 class MessageTexts:
-    """A hospital's wording of every template, channel and language; whole and checked."""
+    """A hospital's wording of every template, its channels and languages; whole and checked."""
 
     texts: Mapping[tuple[Template, Channel, Language], Rendered]
 
@@ -252,8 +263,9 @@ def _read(data: object, problems: list[TextProblem]) -> Iterator[tuple[_Key, Ren
         languages = _branch(top.get(template), at_template, tuple(Language), problems)
         for language in Language:
             path = (*at_template, language.value)
-            channels = _branch(languages.get(language), path, tuple(Channel), problems)
-            for channel in Channel:
+            ways = channels_of(template)
+            channels = _branch(languages.get(language), path, ways, problems)
+            for channel in ways:
                 text = _text(channels.get(channel), (*path, channel.value), channel, problems)
                 if text is not None:
                     _check(text, template, channel, language, problems)

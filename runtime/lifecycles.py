@@ -27,11 +27,13 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
+from activities.message import Outgoing
 from db.appointment import load_starts
 from db.payment import load_payment_start
 from db.stop_clinic import load_stops
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
+from domain.message import Template
 from domain.payment import PaymentStart
 from domain.stop_clinic import StopStart
 from runtime.build import BUILD
@@ -81,7 +83,12 @@ class TemporalLifecycles:
     # Starting
 
     async def starts_of(self, kind: str, subjects: list[str]) -> Mapping[str, Start]:
-        """How each of these begins, from the rows as they stand. Closed ones are left out."""
+        """How each of these begins, from the rows as they stand. Closed ones are left out.
+
+        A message is its own row: its fact, `<orderNo>:<template>:<n>`, says all.
+        """
+        if kind == "message":
+            return {fact: _message(fact) for fact in subjects}
         async with self.engine.connect() as connection:
             if kind == "appointment":
                 zone = ZoneInfo(self.config.hospital.time_zone)
@@ -258,4 +265,16 @@ def _stop(start: StopStart) -> Start:
             SearchAttributePair(DUE_AT, start.call_off.choose_by),
         ],
         "A session called off",
+    )
+
+
+def _message(fact: str) -> Start:
+    """Raises ValueError when it is not a fact."""
+    subject, template, _ = fact.split(":")
+    return Start(
+        "MessageWorkflow",
+        f"message/{fact}",
+        Outgoing(fact, subject, Template(template)),
+        REUSE.REJECT_DUPLICATE,  # a fact is told once
+        summary=template,
     )

@@ -147,17 +147,17 @@ class Relay:
 
     async def _send(self, promise: Promise, starts: Starts) -> None:
         try:
-            if promise.workflow == "message":  # a receipt: of no use once the message has ended
+            if promise.signal is None:
+                await self._start(starts.get((promise.workflow, promise.subject)))
+            elif promise.workflow == "message":  # a receipt: of no use once the message has ended
                 await self.lifecycles.tell_if_running(
                     f"message/{promise.subject}", promise.signal, promise.args
                 )
-            elif promise.signal is not None:
+            else:
                 with suppress(NoLifecycle):  # closed by itself meanwhile
                     await self.lifecycles.tell(
                         promise.workflow, promise.subject, promise.signal, promise.args
                     )
-            else:
-                await self._start(starts.get((promise.workflow, promise.subject)))
         except RPCError as error:
             if error.status in AWAY:
                 raise TemporalAway from None

@@ -17,8 +17,22 @@ from db.appointment.orders import (
     list_appointments,
     lock_payable,
 )
+from db.appointment.queue import (
+    Calling,
+    NoSuchSession,
+    Place,
+    QueueEntry,
+    call_again,
+    call_next,
+    find_in_queue,
+    pass_over,
+    place_in_queue,
+    queue_of_day,
+    queue_of_session,
+)
 from db.appointment.rows import AppointmentRow, StopRow, SuspensionRow, WaitlistRow
 from db.appointment.rules import BookingRules, NoShowRule
+from db.appointment.sessions import SessionFigures, SessionsWanted, find_session, list_sessions
 from db.appointment.starts import TERMS, load_starts
 
 __all__ = [
@@ -26,22 +40,37 @@ __all__ = [
     "Appointment",
     "AppointmentRow",
     "BookingRules",
+    "Calling",
     "NewAppointment",
     "NoShowRule",
+    "NoSuchSession",
     "OrderFilter",
     "Payable",
+    "Place",
+    "QueueEntry",
+    "SessionFigures",
+    "SessionsWanted",
     "StopRow",
     "SuspensionRow",
     "WaitlistRow",
     "book",
+    "call_again",
+    "call_next",
     "extend_payment",
     "find_appointment",
+    "find_in_queue",
     "find_order",
+    "find_session",
     "list_appointments",
+    "list_sessions",
     "load_starts",
     "lock_payable",
     "move_order",
+    "pass_over",
     "payment_that_counts",
+    "place_in_queue",
+    "queue_of_day",
+    "queue_of_session",
     "record_move",
     "suspended_until",
 ]

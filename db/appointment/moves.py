@@ -30,16 +30,23 @@ LEAVE_LINE = text(
       from appointment a
      where a.order_no = w.order_no and w.order_no = :order_no and w.status = 'offered'"""
 )
+# Another session, another queue: who called there calls here no more.
+LEAVE_QUEUE = text(
+    """update appointment set called_at = null, passed_at = null
+     where order_no = :order_no and status = 'confirmed'"""
+)
 LOCK_SLOT = text("select 1 from schedule where id = :schedule_id for update")
 LOCK_PERSON = text("select lock_person(:hospital_id, :person_index)")
-# Whoever comes after the slot began goes behind everyone who has a number. Sources keep theirs when
-# the slot is made smaller; a number beyond them all was given here before.
-LATE = text(
-    """update appointment set queue_number =
+# Behind everyone who has a number. Sources keep theirs when the slot is made smaller.
+BEHIND_ALL = """update appointment set queue_number =
            (select greatest(max(a.queue_number), (select max(number) from source
                                                    where schedule_id = :schedule_id)) + 1
               from appointment a where a.schedule_id = :schedule_id)
-     where order_no = :order_no and queue_number <= (
+     where order_no = :order_no"""
+# Whoever comes after the slot began; a number beyond all sources was given here before.
+LATE = text(
+    BEHIND_ALL
+    + """ and queue_number <= (
            select max(number) from source where schedule_id = :schedule_id)"""
 )
 SUSPEND = text(
@@ -115,6 +122,7 @@ async def move_order(
         },
     )
     if code == "moved":
+        await connection.execute(LEAVE_QUEUE, {"order_no": move.order_no})
         await append_timeline(connection, move)
     return code
 

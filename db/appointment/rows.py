@@ -53,6 +53,10 @@ class AppointmentRow(Numbered, Base):
     payment_no: Mapped[str | None]  # the payment that confirmed it
     queue_number: Mapped[int]
     check_in_time: Mapped[datetime | None]
+    # The doctor's calls (叫号) are facts beside the lifecycle: they move no status.
+    calls: Mapped[int] = mapped_column(server_default="0")
+    called_at: Mapped[datetime | None]  # None: waits, also again after having been passed over
+    passed_at: Mapped[datetime | None]  # 过号: called and did not come, the last time
     symptoms: Mapped[bytes | None]  # sealed under the patient's data key
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]

@@ -16,7 +16,7 @@ from activities.message import MessageActivities, Outgoing, place_code
 from db.account import hold_patient, set_preferences
 from db.keyring import Keyring
 from db.message import message_delivered
-from domain.message import Channel, Template
+from domain.message import Channel, Template, channels_of
 from domain.payment import RefundCause
 from tests.support.booking import Clinic, Till, a_person
 from tests.support.messages import Provider, by, messages_of
@@ -193,7 +193,11 @@ async def test_the_first_final_receipt_stands(
 # What is said
 
 
-EVERY = [template for template in Template if template is not Template.SMS_CODE]
+EVERY = [
+    template
+    for template in Template
+    if template is not Template.SMS_CODE and Channel.SMS in channels_of(template)
+]
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
@@ -257,6 +261,16 @@ async def test_the_ways_to_try_are_those_the_patient_chose_and_has_an_address_fo
     assert await chosen("in_app", "email") == ("email",)
     assert await chosen("sms", "email", email=None) == ("sms",)
     assert await chosen() == ()
+
+
+async def test_a_call_to_the_doctor_is_told_in_app_alone(
+    messages: MessageActivities, clinic: Clinic, order_no: str
+) -> None:
+    called = Template.APPOINTMENT_CALLED
+    call = Outgoing(f"{order_no}:{called}:1", order_no, called)
+    assert (await messages.plan_message(call)).channels == ()
+    await messages.send_message(by(call, Channel.IN_APP))
+    assert await clinic.value("select channel || ' ' || status from message") == "in_app sent"
 
 
 async def test_a_message_about_nothing_is_closed_and_not_tried_again(

@@ -32,6 +32,9 @@ ALLOWED = {
     A.CANCEL: "ou",
     A.CHECK_IN: "ou",
     A.COMPLETE: "du",
+    A.RESCHEDULE: "o",
+    A.CHOOSE: "ou",
+    A.CALL: "d",
     A.EXTEND: "u",
     A.CANCEL_AND_REFUND: "u",
 }
@@ -98,8 +101,11 @@ def test_ones_own_interest_comes_before_ones_office(action, held, capacity):
 
 
 BY_HAND = {
+    A.STEER_STOPS: {R.OPERATOR},
     A.BOOK: {R.PATIENT},
     A.MANAGE_SCHEDULES: {R.OPERATOR},
+    A.HOLD_SESSIONS: {R.DOCTOR},
+    A.SEE_QUEUES: {R.OPERATOR, R.NURSE},
     A.DECODE_PAYLOADS: {R.OPERATOR},
     A.KEEP_PATIENTS: {R.PATIENT},
 }

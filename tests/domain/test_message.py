@@ -23,6 +23,7 @@ from domain.message import (
     Value,
     WrongParameters,
     allowed,
+    channels_of,
     next_channel,
     placeholders,
     sms_segments,
@@ -49,7 +50,8 @@ TYPICAL: dict[str, Value] = {
     "doctor": "王示例",
     "department": "内科",
 }
-ALL = list(product(Template, Channel, Language))
+ALL = [(t, way, language) for t in Template for way in channels_of(t) for language in Language]
+BY_SMS = [template for template in Template if Channel.SMS in channels_of(template)]
 
 
 def shipped() -> MessageTexts:
@@ -110,7 +112,7 @@ def test_a_suspension_tells_the_year_and_a_refund_the_fen() -> None:
 # --- no health content in SMS and e-mail ---
 
 
-@pytest.mark.parametrize("template", Template)
+@pytest.mark.parametrize("template", BY_SMS)
 @pytest.mark.parametrize("channel", [Channel.SMS, Channel.EMAIL])
 def test_no_sms_or_email_can_name_a_health_placeholder(
     template: Template, channel: Channel
@@ -148,10 +150,17 @@ def test_every_placeholder_that_is_not_health_content_is_accounted_for() -> None
     assert not OPTIONAL & HEALTH
 
 
+def test_a_call_to_the_doctor_has_no_other_wording_than_in_app() -> None:
+    called = Template.APPOINTMENT_CALLED
+    assert channels_of(called) == (Channel.IN_APP,)
+    (problem,) = problems_after(lambda d: d[called]["zh"].update(sms="【{hospital}】请就诊"))
+    assert problem == "appointment_called.zh.sms: unknown; expected one of in_app"
+
+
 # --- lengths ---
 
 
-@pytest.mark.parametrize("template", Template)
+@pytest.mark.parametrize("template", BY_SMS)
 @pytest.mark.parametrize("language", Language)
 def test_an_sms_with_typical_values_is_at_most_two_parts(
     template: Template, language: Language

@@ -62,6 +62,14 @@ def test_a_visit_from_registration_to_the_doctors_last_word(
 
     assert patient.post(f"/appointments/{order['id']}/check-in")["status"] == "checked_in"
     doctor = log_in(house, "doctor", chosen["id"])
+    sessions = doctor.get("/doctors/me/queue", date=str(day))["sessions"]
+    [waiting] = next(s["patients"] for s in sessions if s["id"] == slot["id"])
+    assert (waiting["name"], waiting["queueNumber"]) == (patient.name, 1)
+    assert patient.get(f"/appointments/{order['id']}/queue")["ahead"] == 0
+    called = doctor.post("/doctors/me/queue/call-next", {"scheduleId": slot["id"]})
+    assert called["orderNo"] == order["orderNo"]
+    eventually(lambda: ("appointment_called", "in_app") in patient.messages(order))
+    assert ("appointment_called", "sms") not in patient.messages(order)
     seen = doctor.get(f"/appointments/{order['id']}")
     assert seen["symptoms"] == "咳嗽两天"
     assert doctor.post(f"/appointments/{order['id']}/complete")["status"] == "completed"

@@ -207,6 +207,13 @@ async def test_a_closed_order_needs_no_workflow_and_no_signal(station: Station) 
     assert await station.waiting() == []
 
 
+async def test_a_message_is_started_as_an_order_is(station: Station) -> None:
+    await station.promise("A1", "A1:appointment_called:1", workflow="message")
+    await station.run_until_quiet()
+    assert station.lifecycles.heard == ["start message/A1:appointment_called:1"]
+    assert await station.waiting() == []
+
+
 async def test_a_relay_that_dies_leaves_its_promises(station: Station) -> None:
     station.lifecycles.slow = 30
     await station.promise("A1", "A1")

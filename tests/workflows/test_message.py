@@ -3,12 +3,14 @@
 from datetime import timedelta
 
 import pytest
+from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from activities.message import Outgoing
 from domain.appointment import AppointmentStatus
 from domain.message import Channel, Template
 from domain.payment import PaymentReceived
-from tests.support.temporal import soon
+from runtime.lifecycles import _message
+from tests.support.temporal import soon, started
 from workflows.appointment import AppointmentWorkflow
 from workflows.message import DeliveryReceipt, MessageWorkflow
 from workflows.queues import LIFECYCLES
@@ -84,6 +86,15 @@ class TestArriving:
     async def test_when_no_way_works_it_is_there_in_the_app(self, world, message, ending):
         world.messages.closed = frozenset({SMS, EMAIL})
         assert await ending(await message()) == "in_app"
+
+    async def test_a_call_to_the_doctor_is_told_in_the_app_and_once(self, world, ending):
+        """As the relay starts it from its promise."""
+        call = _message("A-1:appointment_called:1")
+        world.messages.channels = ()
+        assert await ending(await started(world.env.client, call)) == "in_app"
+        assert world.messages.tried == [IN_APP]
+        with pytest.raises(WorkflowAlreadyStartedError):
+            await started(world.env.client, call)
 
 
 class TestTelling:

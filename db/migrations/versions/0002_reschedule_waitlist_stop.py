@@ -7,7 +7,7 @@ from alembic import op
 
 SQL = Path(__file__).parent.parent / "sql"
 
-revision = "0004"
+revision = "0002"
 down_revision = "0001"
 
 
@@ -91,5 +91,5 @@ def upgrade() -> None:
         ["stop_id", "id"],
         postgresql_where=sa.text("stop_id is not null"),
     )
-    for statements in ("0004_reschedule_waitlist.sql", "0004_appointment_order.sql"):
+    for statements in ("0002_reschedule_waitlist.sql", "0002_appointment_order.sql"):
         op.execute((SQL / statements).read_text())
