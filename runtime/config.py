@@ -106,7 +106,7 @@ RULES: dict[str, Rule] = {
     "policies.appointment.open_per_day": _AT_LEAST_ONE,
     "policies.appointment.suspend_after_no_shows": _AT_LEAST_ONE,
     "policies.appointment.no_show_period": _LASTING,
-    "policies.payment.channel": _one_of("sandbox"),
+    "policies.payment.channels": _one_of("sandbox", "wechat_native", "wechat_jsapi"),
     "policies.payment.refund_retry_for": _LASTING,
     "policies.payment.refund_poll": _LASTING,
     "policies.messages.order": _one_of("sms", "email"),
@@ -294,6 +294,8 @@ def _across(reader: _Reader) -> None:
     ):
         _distinct(reader, prices, "level")
     _quiet_hours(reader)
+    if reader.lengths.get("policies.payment.channels") == 0:
+        reader.note("policies.payment.channels", "expected at least one channel")
 
 
 def _distinct(reader: _Reader, path: str, name: str) -> None:
