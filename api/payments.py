@@ -175,9 +175,11 @@ async def notify(
     try:
         event = gateway.parse_callback(request.headers, body)
     except BadSignature as error:
+        log.warning("callback_refused", channel=channel, reason=error.code)
         await _audit_forgery(context, channel, error.code, request)
         raise Problem("bad_signature") from None
-    except BadCallback:
+    except BadCallback as error:
+        log.error("callback_not_understood", channel=channel, reason=error.code)
         raise Problem("malformed") from None
     async with context.engine.begin() as connection:
         await _take_down(connection, channel, event)

@@ -223,6 +223,9 @@ class WechatPay:
         except Exception:
             # The library's word for an answer whose signature does not verify, or that lacks one.
             raise GatewayUnavailable("bad_answer") from None
+        finally:
+            # Asked about a number it does not know, it forgets its certificates before it looks.
+            self._core._certificates = self._core._certificates or list(self.merchant.certificates)
         if httpx.codes.is_success(status):
             return body
         raise _refusal(status, body)
@@ -238,9 +241,15 @@ class WechatPay:
         if not genuine:
             raise BadSignature("forged")
         try:
-            # It verifies once more: one answer of it for "forged" and "not decrypted" says little.
-            envelope = _Envelope.model_validate(self.sdk.callback(given, body))
+            # It verifies once more: it has one answer for what is forged and what does not open.
+            opened = self.sdk.callback(given, body)
         except Exception:
+            opened = None
+        if opened is None:
+            raise BadCallback("not_opened")  # with another APIv3 key than ours, most likely
+        try:
+            envelope = _Envelope.model_validate(opened)
+        except ValidationError:
             raise BadCallback("bad_body") from None
         return Callback(envelope.id, envelope.event_type, envelope.create_time, envelope.resource)
 

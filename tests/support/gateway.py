@@ -158,7 +158,7 @@ class Inbox:
 @contextlib.asynccontextmanager
 async def callback_inbox() -> AsyncIterator[Inbox]:
     inbox = Inbox()
-    route = Route("/payments/notify/{channel}", inbox.take, methods=["POST"])
+    route = Route("/{path:path}", inbox.take, methods=["POST"])
     async with serve(Starlette(routes=[route])) as url:
         inbox.url = f"{url}/payments/notify/sandbox"
         yield inbox
