@@ -8,13 +8,15 @@ from temporalio import activity
 
 from activities.lifecycles import Lifecycles
 from db.appointment import (
-    NoShowRule,
+    BookingRules,
     extend_payment,
+    load_starts,
+    move_order,
     record_move,
     suspended_until,
 )
 from db.payment import payments_of
-from domain.appointment import AppointmentMove
+from domain.appointment import AppointmentMove, Booking
 from domain.payment import PaymentStatus, Settlement
 
 
@@ -27,22 +29,49 @@ class Extension:
 
 
 @dataclass(frozen=True)
+class Rescheduling:
+    """The slot that is wanted, and the move to write when it can be had."""
+
+    move: AppointmentMove
+    schedule_id: int
+
+
+@dataclass(frozen=True)
+class Rescheduled:
+    """`booking` is what the order is now; None when it was refused with that code."""
+
+    code: str
+    booking: Booking | None = None
+
+
+@dataclass(frozen=True)
 class AppointmentActivities:
     engine: AsyncEngine
     lifecycles: Lifecycles
-    no_shows: NoShowRule
+    rules: BookingRules
 
     @activity.defn
     async def record_appointment(self, move: AppointmentMove) -> None:
         """Row, freed source, suspension and timeline in one commit; a repeat changes nothing."""
         async with self.engine.begin() as connection:
-            await record_move(connection, move, self.no_shows)
+            await record_move(connection, move, self.rules)
 
     @activity.defn
     async def record_appointment_extension(self, extension: Extension) -> None:
         async with self.engine.begin() as connection:
             await extend_payment(connection, extension.move.order_no, extension.pay_by)
-            await record_move(connection, extension.move, self.no_shows)
+            await record_move(connection, extension.move, self.rules)
+
+    @activity.defn
+    async def record_reschedule(self, wanted: Rescheduling) -> Rescheduled:
+        """The new source and the old one in one commit, or a refusal and nothing."""
+        order_no = wanted.move.order_no
+        async with self.engine.begin() as connection:
+            code = await move_order(connection, wanted.move, wanted.schedule_id, self.rules)
+            if code != "moved":
+                return Rescheduled(code)
+            starts = await load_starts(connection, [order_no], self.rules.zone)
+        return Rescheduled(code, starts[order_no].booking)
 
     @activity.defn
     async def find_suspension(self, order_no: str) -> datetime | None:

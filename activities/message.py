@@ -192,10 +192,18 @@ class MessageActivities:
                 return {**common, "amount": refund.amount}
             case Template.APPOINTMENT_SUSPENDED:
                 return {**common, "until": self._day(message.due or recipient.starts_at)}
-            case Template.APPOINTMENT_CONFIRMED | Template.APPOINTMENT_REMINDER:
+            case (
+                Template.APPOINTMENT_CONFIRMED
+                | Template.APPOINTMENT_REMINDER
+                | Template.APPOINTMENT_RESCHEDULED
+            ):
                 place = place_code(recipient.location)
                 return {**visit, "place": place, "number": recipient.queue_number}
-            case Template.APPOINTMENT_EXTENDED:
+            case (
+                Template.APPOINTMENT_EXTENDED
+                | Template.APPOINTMENT_OFFERED
+                | Template.APPOINTMENT_CALLED_OFF
+            ):
                 return {**visit, "due": message.due or recipient.pay_by}
             case _:
                 return visit

@@ -204,6 +204,7 @@ async def patch_schedule(
     try:
         before = await change_schedule(
             connection,
+            context.booking_rules,
             context.hospital_id,
             id,
             total_sources=change.total_sources,

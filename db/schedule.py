@@ -21,7 +21,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.appointment.rules import BookingRules
 from db.catalogue import DepartmentRow, DoctorRow, ScheduleRow, SourceRow, within_department
+from db.waitlist import lock_line, offer_sources
 from domain.schedule import ScheduleStatus, Session, Skipped, SkipReason
 
 
@@ -267,6 +269,7 @@ async def tell_batch(connection: AsyncConnection, batch: Batch) -> tuple[int, li
 
 async def change_schedule(
     connection: AsyncConnection,
+    rules: BookingRules,
     hospital_id: int,
     schedule_id: int,
     *,
@@ -276,9 +279,12 @@ async def change_schedule(
     """Set the number of sources, the place, or both. Answers what they were.
 
     Raises ScheduleUnknown, or BelowUsed when orders hold more. The schedule's row is locked first,
-    as booking and releasing do: the numbers read here are the last ones.
+    as booking and releasing do: the numbers read here are the last ones. What is added goes to
+    those in line first.
     """
     s = ScheduleRow
+    if total_sources is not None:
+        await lock_line(connection, hospital_id, schedule_id)  # persons before slots
     found = await connection.execute(
         select(s.total_sources, s.used_sources, s.location)
         .where(s.hospital_id == hospital_id, s.id == schedule_id)
@@ -299,6 +305,8 @@ async def change_schedule(
         .where(s.id == schedule_id)
         .values(total_sources=total, location=before.location if location is None else location)
     )
+    if total > before.total_sources:
+        await offer_sources(connection, rules, schedule_id)
     return before.total_sources, before.location
 
 

@@ -33,6 +33,7 @@ class Reason(StrEnum):
     CLINIC = "clinic"
     UNPAID = "unpaid"
     MIDNIGHT = "midnight"  # the day ended and nobody completed it
+    STOPPED = "stopped"  # the clinic was called off (停诊)
     TERMINATED = "terminated"  # cancelled in Temporal's web UI
 
 
@@ -92,6 +93,7 @@ class Booking:
     closes_at: datetime  # midnight after the last moment to check in
     reminders: tuple[datetime, ...]
     late_refund_share: Decimal = Decimal(0)
+    schedule_id: int = 0  # 0: of an order begun before this was told
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class AppointmentStart:
     status: AppointmentStatus = S.PENDING
     version: int = 0
     payment_no: str | None = None
+    offered: bool = False  # to somebody on the waitlist
+    choose_by: datetime | None = None  # called off: another slot or the money, until then
 
 
 def plan(
@@ -114,6 +118,7 @@ def plan(
     pay_by: datetime,
     terms: Terms,
     zone: ZoneInfo,
+    schedule_id: int = 0,
 ) -> Booking:
     """All instants of an order, from what was promised. Runs outside workflows: zones change."""
     day = starts_at.astimezone(zone).date()
@@ -130,6 +135,7 @@ def plan(
         closes_at=_local(last_check_in + timedelta(days=1), time(0), zone),
         reminders=reminder_times(starts_at, booked_at, terms, zone),
         late_refund_share=terms.late_refund_share,
+        schedule_id=schedule_id,
     )
 
 
@@ -171,13 +177,17 @@ def refusal(
     booking: Booking,
     now: datetime,
     by: Capacity | None = None,
+    *,
+    called_off: bool = False,
 ) -> str | None:
     """Why a person's move is not allowed (a problem code), or None when it is."""
     if to not in MOVES.get(status, ()):
         return "not_allowed"
+    if to is S.CHECKED_IN and called_off:
+        return "called_off"
     if to is S.CHECKED_IN and now < booking.check_in_from:
         return "check_in_not_open"
-    if to is S.CANCELLED and by is C.OWNER:
+    if to is S.CANCELLED and by is C.OWNER and not called_off:
         if status is S.CHECKED_IN:
             return "not_allowed"
         if status is S.CONFIRMED and now >= booking.cancel_by and not booking.late_refund_share:
@@ -185,10 +195,29 @@ def refusal(
     return None
 
 
+def reschedule_refusal(
+    status: AppointmentStatus, booking: Booking, now: datetime, *, called_off: bool = False
+) -> str | None:
+    """Why an order cannot take another slot: until the deadline for cancelling, or any time when
+    it was the clinic that called it off."""
+    if called_off:
+        return None if status in (S.CONFIRMED, S.CHECKED_IN) else "not_allowed"
+    if status is not S.CONFIRMED:
+        return "not_allowed"
+    return "late_reschedule" if now >= booking.cancel_by else None
+
+
 def cancel_reason(
-    status: AppointmentStatus, booking: Booking, now: datetime, by: Capacity
+    status: AppointmentStatus,
+    booking: Booking,
+    now: datetime,
+    by: Capacity,
+    *,
+    called_off: bool = False,
 ) -> Reason:
     """What a cancellation is called follows from who asks and when, not from what they say."""
+    if called_off:
+        return Reason.STOPPED
     if by is not C.OWNER:
         return Reason.CLINIC
     late = status is S.CONFIRMED and now >= booking.cancel_by
@@ -205,3 +234,4 @@ class AppointmentMove(Move):
     """A move and what it brings with it, written in one transaction."""
 
     payment_no: str | None = None
+    choose_by: datetime | None = None

@@ -104,6 +104,9 @@ class AppointmentPolicy:
     horizon_days: int = 14
     horizon_opens: time = time(7)  # when the last day of the horizon opens
     open_per_day: int = 2  # open appointments of a person per hospital and day
+    offer_window: timedelta = timedelta(minutes=15)  # to pay a source offered to the waitlist
+    waitlist_size: int = 50  # how many may be in line for one slot
+    choose_within: timedelta = timedelta(hours=24)  # after a stop-clinic, then it is refunded
     suspend_after_no_shows: int = 3
     no_show_period: timedelta = timedelta(days=90)
     suspension: timedelta = timedelta(days=90)

@@ -27,6 +27,9 @@ class Language(StrEnum):
 class Template(StrEnum):
     SMS_CODE = "sms_code"
     APPOINTMENT_CONFIRMED = "appointment_confirmed"
+    APPOINTMENT_OFFERED = "appointment_offered"  # a source came free for the first in line
+    APPOINTMENT_RESCHEDULED = "appointment_rescheduled"
+    APPOINTMENT_CALLED_OFF = "appointment_called_off"  # the clinic was: another slot or the money
     APPOINTMENT_REMINDER = "appointment_reminder"
     APPOINTMENT_EXTENDED = "appointment_extended"  # an operator moved its deadline
     APPOINTMENT_CANCELLED = "appointment_cancelled"
@@ -64,6 +67,9 @@ OPTIONAL = frozenset({"hospital", "order_no", "link"})
 FACTS: Mapping[Template, frozenset[str]] = {
     Template.SMS_CODE: frozenset({"code", "minutes"}),
     Template.APPOINTMENT_CONFIRMED: frozenset({"starts_at", "place", "number"}),
+    Template.APPOINTMENT_OFFERED: frozenset({"starts_at", "due"}),
+    Template.APPOINTMENT_RESCHEDULED: frozenset({"starts_at", "place", "number"}),
+    Template.APPOINTMENT_CALLED_OFF: frozenset({"starts_at", "due"}),
     Template.APPOINTMENT_REMINDER: frozenset({"starts_at", "place", "number"}),
     Template.APPOINTMENT_EXTENDED: frozenset({"starts_at", "due"}),
     Template.APPOINTMENT_CANCELLED: frozenset({"starts_at"}),

@@ -106,6 +106,8 @@ RULES: dict[str, Rule] = {
     "policies.appointment.open_per_day": _AT_LEAST_ONE,
     "policies.appointment.suspend_after_no_shows": _AT_LEAST_ONE,
     "policies.appointment.no_show_period": _LASTING,
+    "policies.appointment.offer_window": _LASTING,
+    "policies.appointment.choose_within": _LASTING,
     "policies.payment.channels": _one_of("sandbox", "wechat_native", "wechat_jsapi"),
     "policies.payment.refund_retry_for": _LASTING,
     "policies.payment.refund_poll": _LASTING,

@@ -13,7 +13,7 @@ from temporalio.worker import Worker
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
-from db.appointment import NoShowRule
+from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.gateways import open_email, open_payments, open_sms
@@ -70,9 +70,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
     engine = entry.engine(pool_size=10)
     stack.push_async_callback(engine.dispose)
     lifecycles = TemporalLifecycles(client, engine, entry.config)
-    appointments = AppointmentActivities(
-        engine, lifecycles, NoShowRule.of(entry.config.policies.appointment)
-    )
+    appointments = AppointmentActivities(engine, lifecycles, BookingRules.of(entry.config))
     payments = PaymentActivities(
         engine,
         open_payments(entry.settings, entry.config, stack),
@@ -94,6 +92,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         LIFECYCLES: [
             appointments.record_appointment,
             appointments.record_appointment_extension,
+            appointments.record_reschedule,
             appointments.find_suspension,
             appointments.settle_order,
             payments.ask_for_money,

@@ -9,7 +9,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.appointment import AppointmentActivities, Extension
+    from activities.appointment import AppointmentActivities, Extension, Rescheduling
     from activities.payment import OwedRefund, PaymentActivities
     from domain.appointment import (
         AppointmentMove,
@@ -19,13 +19,14 @@ with workflow.unsafe.imports_passed_through():
         cancel_reason,
         refund_share,
         refusal,
+        reschedule_refusal,
     )
     from domain.message import Template
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause, Settlement
-    from workflows.commands import Command, Extend
+    from workflows.commands import CallOff, Command, Extend, Reschedule
     from workflows.finishing import finish
-    from workflows.operators import Waiting, show
+    from workflows.operators import Waiting, show, show_place
     from workflows.options import DB_WRITE, SETTLE
     from workflows.telling import tell
 
@@ -42,14 +43,20 @@ class AppointmentWorkflow:
         self.version = start.version
         self.payment_no = start.payment_no
         self.pay_by = start.booking.pay_by
+        self.offered = start.offered
+        self.choose_by = start.choose_by
         self.reason = Reason.NONE
+        self.replanned = 0  # how often a deadline moved or another slot was taken
+        self.moving = False  # to another slot: others wait
+        self.greeted = False
 
     @workflow.run
     async def run(self, start: AppointmentStart) -> AppointmentStatus:
         try:
             await self._await_payment()
-            await self._await_patient()
-            await self._await_visit()
+            while self.status in (S.CONFIRMED, S.CHECKED_IN):
+                await self._await_patient()
+                await self._await_visit()
             await self._give_back()
         except (asyncio.CancelledError, ActivityError) as error:
             if not is_cancelled_exception(error):
@@ -62,6 +69,8 @@ class AppointmentWorkflow:
     # The lifecycle, in order
 
     async def _await_payment(self) -> None:
+        if self.status is S.PENDING and self.offered:
+            await self._tell(Template.APPOINTMENT_OFFERED, self.pay_by)
         while self.status is S.PENDING:
             show(self.status, Waiting("payment", self.pay_by, "the source is released"))
             if not await self._stays(S.PENDING, until=self.pay_by, timer="payment due"):
@@ -73,25 +82,49 @@ class AppointmentWorkflow:
                 await self._move(S.CANCELLED, "expired", Reason.UNPAID)
 
     async def _await_patient(self) -> None:
-        if self.status is not S.CONFIRMED:
-            return
-        no_show_at = self.booking.no_show_at
-        show(self.status, Waiting("patient", no_show_at, "it becomes a no-show"))
-        await self._tell(Template.APPOINTMENT_CONFIRMED)
-        for due in [at for at in self.booking.reminders if at > workflow.now()]:
+        while self.status is S.CONFIRMED:
+            if self.choose_by is not None:
+                await self._await_choice(self.choose_by)
+            else:
+                await self._await_check_in()
+
+    async def _await_check_in(self) -> None:
+        booking, plan = self.booking, self.replanned
+        show(self.status, Waiting("patient", booking.no_show_at, "it becomes a no-show"))
+        if not self.greeted:
+            self.greeted = True
+            await self._tell(Template.APPOINTMENT_CONFIRMED)
+        for due in [at for at in booking.reminders if at > workflow.now()]:
+            if plan != self.replanned:
+                return
             if await self._stays(S.CONFIRMED, until=due, timer="reminder") and self._ahead:
                 await self._tell(Template.APPOINTMENT_REMINDER, due)
-        if await self._stays(S.CONFIRMED, until=no_show_at, timer="no-show"):
+        if plan == self.replanned and await self._stays(
+            S.CONFIRMED, until=booking.no_show_at, timer="no-show"
+        ):
             await self._move(S.NO_SHOW, "missed")
             await self._tell_of_no_show()
 
+    async def _await_choice(self, choose_by: datetime) -> None:
+        """The clinic was called off: the patient takes another slot, or has the money back."""
+        show(self.status, Waiting("choice", choose_by, "it is cancelled and refunded"))
+        await self._tell(Template.APPOINTMENT_CALLED_OFF, choose_by)
+        if await self._stays(S.CONFIRMED, until=choose_by, timer="choice"):
+            await self._move(S.CANCELLED, "cancel", Reason.STOPPED)
+
     async def _await_visit(self) -> None:
-        if self.status is not S.CHECKED_IN:
-            return
-        midnight = self.booking.closes_at
-        show(self.status, Waiting("doctor", midnight, "it is completed by itself"))
-        if await self._stays(S.CHECKED_IN, until=midnight, timer="midnight"):
-            await self._move(S.COMPLETED, "complete", Reason.MIDNIGHT)
+        while self.status is S.CHECKED_IN:
+            midnight = self.booking.closes_at
+            if self.choose_by is None:
+                show(self.status, Waiting("doctor", midnight, "it is completed by itself"))
+            else:
+                show(self.status, Waiting("desk", midnight, "it is cancelled and refunded"))
+            if not await self._stays(S.CHECKED_IN, until=midnight, timer="midnight"):
+                continue
+            if self.choose_by is None:
+                await self._move(S.COMPLETED, "complete", Reason.MIDNIGHT)
+            else:
+                await self._move(S.CANCELLED, "cancel", Reason.STOPPED)
 
     async def _give_back(self) -> None:
         """A cancelled order owes what was paid for it, also what is being paid right now."""
@@ -117,6 +150,7 @@ class AppointmentWorkflow:
 
     @workflow.update
     async def check_in(self, command: Command) -> AppointmentStatus:
+        await self._after_moving(S.CHECKED_IN, command)
         return await self._move(S.CHECKED_IN, "check_in", by=command.actor)
 
     @check_in.validator
@@ -125,6 +159,7 @@ class AppointmentWorkflow:
 
     @workflow.update
     async def complete(self, command: Command) -> AppointmentStatus:
+        await self._after_moving(S.COMPLETED, command)
         return await self._move(S.COMPLETED, "complete", by=command.actor)
 
     @complete.validator
@@ -134,7 +169,14 @@ class AppointmentWorkflow:
     @workflow.update
     async def cancel(self, command: Command) -> AppointmentStatus:
         """By the patient before the deadline, by the clinic at any time."""
-        reason = cancel_reason(self.status, self.booking, workflow.now(), command.capacity)
+        await self._after_moving(S.CANCELLED, command)
+        reason = cancel_reason(
+            self.status,
+            self.booking,
+            workflow.now(),
+            command.capacity,
+            called_off=self.choose_by is not None,
+        )
         return await self._move(S.CANCELLED, "cancel", reason, by=command.actor)
 
     @cancel.validator
@@ -142,8 +184,61 @@ class AppointmentWorkflow:
         self._allow(S.CANCELLED, command)
 
     @workflow.update
+    async def reschedule(self, wanted: Reschedule) -> AppointmentStatus:
+        """Another slot at the same price: one transaction, while every other command waits."""
+        if self.moving:
+            await workflow.wait_condition(lambda: not self.moving)
+            self.check_reschedule(wanted)
+        self.moving = True
+        try:
+            move = self._next_move(S.CONFIRMED, "reschedule", Reason.NONE, wanted.by.actor)
+            outcome = await workflow.execute_activity_method(
+                AppointmentActivities.record_reschedule,
+                Rescheduling(move, wanted.schedule_id),
+                **DB_WRITE,
+            )
+            if outcome.booking is None:
+                raise ApplicationError(outcome.code, str(self.status), type="NotAllowed")
+            self.booking, self.status, self.choose_by = outcome.booking, S.CONFIRMED, None
+            self.replanned += 1
+        finally:
+            self.moving = False
+        show_place(self.booking.department_id, self.booking.doctor_id)
+        await tell(self.booking.order_no, Template.APPOINTMENT_RESCHEDULED, version=move.version)
+        return S.CONFIRMED
+
+    @reschedule.validator
+    def check_reschedule(self, wanted: Reschedule) -> None:
+        code = reschedule_refusal(
+            self.status, self.booking, workflow.now(), called_off=self.choose_by is not None
+        )
+        if code:
+            raise ApplicationError(code, str(self.status), type="NotAllowed")
+
+    @workflow.update
+    async def call_off(self, off: CallOff) -> AppointmentStatus:
+        """The clinic does not take place. Unpaid, the order ends here; paid, the patient chooses;
+        whoever is here already is told at the desk. An order that left the slot is let alone."""
+        if self.moving:
+            await workflow.wait_condition(lambda: not self.moving)
+        gone = self.booking.schedule_id not in (0, *off.schedule_ids)
+        if not self.status.open or self.choose_by is not None or gone:
+            return self.status
+        if self.status is S.PENDING:
+            return await self._move(S.CANCELLED, "call_off", Reason.STOPPED, by=off.by.actor)
+        here = self.status is S.CHECKED_IN
+        self.choose_by = (
+            self.booking.closes_at if here else min(off.choose_by, self.booking.starts_at)
+        )
+        self.replanned += 1
+        move = self._next_move(self.status, "call_off", Reason.STOPPED, off.by.actor)
+        await self._write(move)
+        return self.status
+
+    @workflow.update
     async def extend(self, extend: Extend) -> AppointmentStatus:
         self.pay_by = extend.pay_by
+        self.replanned += 1
         move = self._next_move(self.status, "extend", Reason.NONE, extend.by.actor)
         await workflow.execute_activity_method(
             AppointmentActivities.record_appointment_extension,
@@ -162,9 +257,21 @@ class AppointmentWorkflow:
     # How it is done
 
     def _allow(self, to: AppointmentStatus, command: Command) -> None:
-        code = refusal(self.status, to, self.booking, workflow.now(), command.capacity)
+        code = refusal(
+            self.status,
+            to,
+            self.booking,
+            workflow.now(),
+            command.capacity,
+            called_off=self.choose_by is not None,
+        )
         if code:
             raise ApplicationError(code, str(self.status), type="NotAllowed")
+
+    async def _after_moving(self, to: AppointmentStatus, command: Command) -> None:
+        if self.moving:  # and not otherwise: what was just allowed is done before any await
+            await workflow.wait_condition(lambda: not self.moving)
+            self._allow(to, command)
 
     async def _take_payment(self, payment_no: str) -> None:
         """Whether or not the order can still use it: the decision is made before any await."""
@@ -184,12 +291,15 @@ class AppointmentWorkflow:
         # Before the first await, so that the next validator already sees it.
         move = self._next_move(to, event, reason, by)
         self.status, self.reason = to, reason
+        await self._write(move)
+        return to
+
+    async def _write(self, move: AppointmentMove) -> None:
         await finish(
             workflow.execute_activity_method(
                 AppointmentActivities.record_appointment, move, **DB_WRITE
             )
         )
-        return to
 
     def _next_move(
         self, to: AppointmentStatus, event: str, reason: Reason, by: Actor
@@ -206,20 +316,23 @@ class AppointmentWorkflow:
             actor_id=by.id,
             reason=reason,
             payment_no=self.payment_no,
+            choose_by=self.choose_by,
         )
 
     async def _stays(self, status: AppointmentStatus, *, until: datetime, timer: str) -> bool:
-        """Whether it is still in that status, its deadline unmoved, when the time comes."""
-        pay_by = self.pay_by
+        """Whether it is still in that status, nothing replanned, when the time comes."""
+        plan = self.replanned
         left = until - workflow.now()
         if left > timedelta(0):
             with suppress(TimeoutError):  # the state below says what happened
                 await workflow.wait_condition(
-                    lambda: self.status is not status or self.pay_by != pay_by,
+                    lambda: self.status is not status or self.replanned != plan,
                     timeout=left,
                     timeout_summary=timer,
                 )
-        return self.status is status and self.pay_by == pay_by
+        if self.moving:
+            await workflow.wait_condition(lambda: not self.moving)
+        return self.status is status and self.replanned == plan
 
     @property
     def _ahead(self) -> bool:
@@ -250,6 +363,8 @@ class AppointmentWorkflow:
 
     async def _end_by_operator(self) -> None:
         """*Cancel* in Temporal's web UI releases what is held and returns what was paid."""
+        if self.moving:
+            await workflow.wait_condition(lambda: not self.moving)
         if self.status.open:
             await self._move(S.CANCELLED, "cancel", Reason.TERMINATED)
         await self._give_back()

@@ -28,6 +28,23 @@ class Extend:
 
 
 @dataclass(frozen=True)
+class Reschedule:
+    """Another slot for the same order."""
+
+    by: Command
+    schedule_id: int
+
+
+@dataclass(frozen=True)
+class CallOff:
+    """A doctor's session is called off (停诊): these slots, and until when patients choose."""
+
+    by: Command
+    schedule_ids: tuple[int, ...]
+    choose_by: datetime
+
+
+@dataclass(frozen=True)
 class RefundNews:
     """A refund was promised, or the gateway spoke of it."""
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from temporalio import workflow
 
-from workflows.search import DUE_AT, ORDER_STATUS, WAITING_FOR
+from workflows.search import DEPARTMENT_ID, DOCTOR_ID, DUE_AT, ORDER_STATUS, WAITING_FOR
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,13 @@ def show(status: str, waiting: Waiting | None) -> None:
                 DUE_AT.value_set(waiting.until) if waiting else DUE_AT.value_unset(),
             ]
         )
+
+
+def show_place(department_id: int, doctor_id: int) -> None:
+    """An order that moved to another doctor is found under the new one."""
+    workflow.upsert_search_attributes(
+        [DEPARTMENT_ID.value_set(department_id), DOCTOR_ID.value_set(doctor_id)]
+    )
 
 
 def _in_words(status: str, waiting: Waiting | None) -> str:

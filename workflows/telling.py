@@ -13,12 +13,16 @@ from domain.message import Template
 MESSAGE_WORKFLOW = "MessageWorkflow"  # by name: its file belongs into its own sandbox
 
 
-async def tell(subject: str, template: Template, due: datetime | None = None) -> None:
+async def tell(
+    subject: str, template: Template, due: datetime | None = None, *, version: int | None = None
+) -> None:
     """Send a message about an order on its own: what becomes of it cannot hold up the order.
 
-    The same fact (`<subject>:<template>:<due>`) is told once, however often this runs.
+    The same fact (`<subject>:<template>:<due>`) is told once, however often this runs. What may
+    happen again within a minute is told by the order's `version` instead.
     """
     fact = f"{subject}:{template}" + (f":{due:%Y%m%dT%H%MZ}" if due else "")
+    fact += f":{version}" if version is not None else ""
     try:
         await workflow.start_child_workflow(
             MESSAGE_WORKFLOW,

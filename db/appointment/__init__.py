@@ -1,9 +1,9 @@
 """Appointments: their rows, their birth, their moves, and how people see them."""
 
-from db.appointment.booking import BookingRules, NewAppointment, book
+from db.appointment.booking import NewAppointment, book
 from db.appointment.moves import (
-    NoShowRule,
     extend_payment,
+    move_order,
     payment_that_counts,
     record_move,
     suspended_until,
@@ -17,7 +17,8 @@ from db.appointment.orders import (
     list_appointments,
     lock_payable,
 )
-from db.appointment.rows import AppointmentRow, SuspensionRow
+from db.appointment.rows import AppointmentRow, StopRow, SuspensionRow, WaitlistRow
+from db.appointment.rules import BookingRules, NoShowRule
 from db.appointment.starts import TERMS, load_starts
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "NoShowRule",
     "OrderFilter",
     "Payable",
+    "StopRow",
     "SuspensionRow",
+    "WaitlistRow",
     "book",
     "extend_payment",
     "find_appointment",
@@ -37,6 +40,7 @@ __all__ = [
     "list_appointments",
     "load_starts",
     "lock_payable",
+    "move_order",
     "payment_that_counts",
     "record_move",
     "suspended_until",

@@ -1,40 +1,12 @@
 """Birth: one call, one transaction, one winner for every source."""
 
-import json
 from dataclasses import dataclass
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.appointment.orders import Appointment, appointment_of
-from db.appointment.starts import TERMS
-from domain.appointment import Terms
-from domain.hospital import HospitalConfig
-
-
-@dataclass(frozen=True)
-class BookingRules:
-    """The hospital's rules as the SQL function takes them: made once, not per booking."""
-
-    fees: str  # yuan by doctor level, JSON
-    terms: str
-    rules: str
-
-    @classmethod
-    def of(cls, config: HospitalConfig) -> "BookingRules":
-        policy = config.policies.appointment
-        rules = {
-            "time_zone": config.hospital.time_zone,
-            "horizon_days": policy.horizon_days,
-            "horizon_opens": policy.horizon_opens.isoformat(),
-            "open_per_day": policy.open_per_day,
-            "payment_window": f"{policy.payment_window.total_seconds()} seconds",
-        }
-        return cls(
-            fees=json.dumps({fee.level: str(fee.price) for fee in config.registration_fees}),
-            terms=TERMS.dump_json(Terms.of(policy)).decode(),
-            rules=json.dumps(rules),
-        )
+from db.appointment.rules import BookingRules
 
 
 @dataclass(frozen=True)
@@ -69,5 +41,9 @@ async def book(
     Answers a code and, for `booked` and `repeated`, the order; any other code is a refusal and
     nothing was written.
     """
-    row = (await connection.execute(BOOK, {**vars(new), **vars(rules)})).one()
+    row = (
+        await connection.execute(
+            BOOK, {**vars(new), "fees": rules.fees, "terms": rules.terms, "rules": rules.rules}
+        )
+    ).one()
     return row.code, appointment_of(row) if row.order_no is not None else None

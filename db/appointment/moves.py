@@ -1,6 +1,5 @@
 """What the workflow writes: a status move and all that follows from it, in one transaction."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,32 +7,28 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.appointment.rows import AppointmentRow, SuspensionRow
+from db.appointment.rules import BookingRules
 from db.journal import append_timeline
 from domain.appointment import AppointmentMove, AppointmentStatus
-from domain.hospital import AppointmentPolicy
-
-
-@dataclass(frozen=True)
-class NoShowRule:
-    suspend_after: int
-    period_days: int
-    suspension_days: int
-
-    @classmethod
-    def of(cls, policy: AppointmentPolicy) -> "NoShowRule":
-        return cls(
-            policy.suspend_after_no_shows, policy.no_show_period.days, policy.suspension.days
-        )
-
 
 MOVE = text(
     """update appointment set
            status = :to_status, version = :version, reason = :reason,
            payment_no = coalesce(:payment_no, payment_no),
+           choose_by = coalesce(:choose_by, choose_by),
            check_in_time = case when :to_status = 'checked_in' then :at else check_in_time end,
            closed_at = case when :closed then cast(:at as timestamptz) end
      where order_no = :order_no and version < :version
     returning id, hospital_id, schedule_id, person_index, starts_at"""
+)
+RELEASE = text("select release_source(:order_no, :next, cast(:offer as jsonb))")
+# Whoever was offered this source has taken it, or has not.
+LEAVE_LINE = text(
+    """update waitlist_entry w
+           set status = case when a.status = 'confirmed' then 'booked' else 'lapsed' end,
+               ended_at = :at
+      from appointment a
+     where a.order_no = w.order_no and w.order_no = :order_no and w.status = 'offered'"""
 )
 LOCK_SLOT = text("select 1 from schedule where id = :schedule_id for update")
 LOCK_PERSON = text("select lock_person(:hospital_id, :person_index)")
@@ -65,14 +60,14 @@ SUSPEND = text(
 
 
 async def record_move(
-    connection: AsyncConnection, move: AppointmentMove, no_shows: NoShowRule
+    connection: AsyncConnection, move: AppointmentMove, rules: BookingRules
 ) -> None:
     """Write a move, give back what it frees, and append it to the timeline. Safe to repeat:
     an older version than the row's changes nothing but its own timeline entry."""
     values = {**vars(move), "closed": not AppointmentStatus(move.to_status).open}
     moved = (await connection.execute(MOVE, values)).one_or_none()
     if moved is not None:
-        await _side_effects(connection, move, moved, no_shows)
+        await _side_effects(connection, move, moved, rules)
     await append_timeline(connection, move)
 
 
@@ -80,12 +75,16 @@ async def _side_effects(
     connection: AsyncConnection,
     move: AppointmentMove,
     row: Row[Any],
-    no_shows: NoShowRule,
+    rules: BookingRules,
 ) -> None:
     order = {"order_no": move.order_no}
     match move.to_status:
         case AppointmentStatus.CANCELLED:
-            await connection.execute(text("select release_source(:order_no)"), order)
+            nxt = {"next": rules.new_order_no(), "offer": rules.offer}
+            await connection.execute(RELEASE, order | nxt)
+            await connection.execute(LEAVE_LINE, order | {"at": move.at})
+        case AppointmentStatus.CONFIRMED:
+            await connection.execute(LEAVE_LINE, order | {"at": move.at})
         case AppointmentStatus.CHECKED_IN if move.at > row.starts_at:
             slot = {"schedule_id": row.schedule_id}
             await connection.execute(LOCK_SLOT, slot)
@@ -93,7 +92,31 @@ async def _side_effects(
         case AppointmentStatus.NO_SHOW:
             person = {"hospital_id": row.hospital_id, "person_index": row.person_index}
             await connection.execute(LOCK_PERSON, person)
-            await connection.execute(SUSPEND, order | person | vars(no_shows) | {"at": move.at})
+            await connection.execute(
+                SUSPEND, order | person | vars(rules.no_shows) | {"at": move.at}
+            )
+
+
+async def move_order(
+    connection: AsyncConnection, move: AppointmentMove, schedule_id: int, rules: BookingRules
+) -> str:
+    """Another source for this order, the old one given back, in one transaction. Safe to repeat.
+
+    Answers `moved`, or a refusal's code: then nothing was written.
+    """
+    code: str = await connection.scalar(
+        text("select move_order(:order_no, :version, :schedule_id, :next, cast(:offer as jsonb))"),
+        {
+            "order_no": move.order_no,
+            "version": move.version,
+            "schedule_id": schedule_id,
+            "next": rules.new_order_no(),
+            "offer": rules.offer,
+        },
+    )
+    if code == "moved":
+        await append_timeline(connection, move)
+    return code
 
 
 async def suspended_until(connection: AsyncConnection, order_no: str) -> datetime | None:

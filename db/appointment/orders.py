@@ -49,6 +49,7 @@ class Appointment:
     patient_sealed: bytes
     refund_status: str | None
     refunded_amount: Decimal
+    choose_by: datetime | None
 
 
 COLUMNS = tuple(column.name for column in fields(Appointment))

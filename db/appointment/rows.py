@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ARRAY, BigInteger, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
@@ -29,6 +29,7 @@ class AppointmentRow(Numbered, Base):
         Index("ix_appointment_account", "account_id", "id"),
         Index("ix_appointment_doctor_date", "doctor_id", "date"),
         Index("ix_appointment_schedule", "schedule_id"),
+        Index("ix_appointment_stop", "stop_id", "id", postgresql_where=text("stop_id is not null")),
     )
 
     hospital_id: Mapped[int]
@@ -55,6 +56,8 @@ class AppointmentRow(Numbered, Base):
     symptoms: Mapped[bytes | None]  # sealed under the patient's data key
     created_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    stop_id: Mapped[int | None] = mapped_column(ForeignKey("stop_clinic.id"))  # called off by it
+    choose_by: Mapped[datetime | None]  # called off: another slot or the money, until then
 
 
 class SuspensionRow(Numbered, Base):
@@ -69,3 +72,52 @@ class SuspensionRow(Numbered, Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     lifted_by: Mapped[int | None]
+
+
+class WaitlistRow(Numbered, Base):
+    """Somebody in line (候补) for a full slot. The line is in order of `id`."""
+
+    __tablename__ = "waitlist_entry"
+    __table_args__ = (
+        Index(
+            "uq_waitlist_entry_person",
+            "schedule_id",
+            "person_index",
+            unique=True,
+            postgresql_where=text("status in ('waiting', 'offered')"),
+        ),
+        Index(
+            "ix_waitlist_entry_line",
+            "schedule_id",
+            "id",
+            postgresql_where=text("status = 'waiting'"),
+        ),
+        Index("ix_waitlist_entry_account", "account_id", "id"),
+    )
+
+    hospital_id: Mapped[int]
+    schedule_id: Mapped[int] = mapped_column(ForeignKey("schedule.id"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("account.id"))
+    patient_id: Mapped[int] = mapped_column(ForeignKey("patient.id"))
+    person_index: Mapped[bytes]
+    status: Mapped[str] = mapped_column(server_default="waiting")  # domain.waitlist
+    order_no: Mapped[str | None] = mapped_column(unique=True)  # of the offer
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+
+
+class StopRow(Numbered, Base):
+    """A doctor's session that was called off (停诊)."""
+
+    __tablename__ = "stop_clinic"
+
+    hospital_id: Mapped[int]
+    stop_no: Mapped[str] = mapped_column(unique=True)
+    doctor_id: Mapped[int] = mapped_column(ForeignKey("doctor.id"))
+    date: Mapped[date]
+    schedule_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    status: Mapped[str] = mapped_column(server_default="running")  # running | paused | done
+    choose_by: Mapped[datetime]  # at the latest: each until its own slot begins
+    created_by: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]

@@ -3,10 +3,10 @@
 from zoneinfo import ZoneInfo
 
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.appointment.rows import AppointmentRow
+from db.appointment.rows import AppointmentRow, WaitlistRow
 from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
 
 TERMS = TypeAdapter(Terms)
@@ -20,7 +20,8 @@ async def load_starts(
     rows = await connection.execute(
         select(
             a.order_no, a.doctor_id, a.department_id, a.starts_at, a.created_at, a.pay_by,
-            a.terms, a.status, a.version, a.payment_no,
+            a.terms, a.status, a.version, a.payment_no, a.schedule_id, a.choose_by,
+            exists().where(WaitlistRow.order_no == a.order_no).label("offered"),
         ).where(a.order_no.in_(order_nos))
     )  # fmt: skip
     return {
@@ -34,10 +35,13 @@ async def load_starts(
                 pay_by=row.pay_by,
                 terms=TERMS.validate_python(row.terms),
                 zone=zone,
+                schedule_id=row.schedule_id,
             ),
             status=AppointmentStatus(row.status),
             version=row.version,
             payment_no=row.payment_no,
+            offered=row.offered,
+            choose_by=row.choose_by,
         )
         for row in rows
     }

@@ -27,7 +27,7 @@ from db.outbox import receive
 from domain.appointment import AppointmentStatus as S
 from domain.order import Move
 from domain.payment import MoneyTaken, PaymentStatus, RefundCause, RefundStatus, Settlement
-from tests.support.booking import NO_SHOWS, Clinic, Till
+from tests.support.booking import RULES, Clinic, Till
 from tests.support.gateway import ZONE, RunningGateway, sandbox_gateway
 
 pytestmark = pytest.mark.anyio
@@ -293,7 +293,7 @@ async def test_a_refusal_of_our_own_making_loses_no_refund(
 
 @pytest.fixture
 def appointments(engine: AsyncEngine, lifecycles: Lifecycles) -> AppointmentActivities:
-    return AppointmentActivities(engine, lifecycles, NO_SHOWS)
+    return AppointmentActivities(engine, lifecycles, RULES)
 
 
 async def test_an_order_nobody_tried_to_pay_is_settled_as_unpaid(

@@ -10,12 +10,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.account import hold_patient
-from db.appointment import BookingRules, NewAppointment, book
+from db.appointment import BookingRules, NewAppointment, book, move_order
 from db.keyring import Keyring
 from db.schedule import BelowUsed, change_schedule
+from db.waitlist import WantedPlace, join_waitlist
 from domain.appointment import AppointmentStatus as S
 from domain.order import NumberPrefix, new_number
-from tests.support.booking import Clinic, a_person, config_with
+from tests.support.booking import RULES, Clinic, a_move, a_person, config_with
 
 pytestmark = pytest.mark.anyio
 
@@ -127,7 +128,8 @@ async def test_written_out_with_a_new_phone_and_by_id_at_once_do_not_deadlock(
 
 
 async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
-    """Bookings, cancellations, expiries, check-ins and changes of capacity, mixed at random."""
+    """Bookings, cancellations, expiries, check-ins, changes of capacity, the line for a full slot
+    and its offers, and moves from slot to slot, mixed at random."""
     chance = random.Random(20261122)
     account, capacity = await clinic.account(), 6
     doctors = [clinic.doctor, await clinic.another_doctor()]
@@ -156,17 +158,46 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
         repeats = (clinic.move(order_no, version, to, at=at) for _ in range(chance.choice([1, 2])))
         await asyncio.gather(*repeats)
 
+    async def one_reschedules() -> None:
+        if not versions:
+            return
+        order_no = chance.choice(list(versions))
+        version = versions.pop(order_no) + 1
+        async with clinic.engine.begin() as connection:
+            move = a_move(order_no, version, S.CONFIRMED)
+            code = await move_order(connection, move, chance.choice(slots), RULES)
+        versions[order_no] = version
+        done[code] += 1
+
+    async def one_joins() -> None:
+        wanted = WantedPlace(1, account, chance.choice(slots), chance.choice(people))
+        async with clinic.engine.begin() as connection:
+            code, _ = await join_waitlist(connection, wanted, RULES)
+        done[code] += 1
+
+    async def one_is_offered() -> None:
+        for order_no in await clinic.ids(
+            """update waitlist_entry set ended_at = now()
+                where status = 'offered' and ended_at is null returning order_no"""
+        ):
+            versions[order_no] = 0
+            done["offered"] += 1
+
     async def capacity_changes() -> None:
         with suppress(BelowUsed):
             async with clinic.engine.begin() as connection:
                 total = chance.randint(1, capacity + 4)
-                await change_schedule(connection, 1, chance.choice(slots), total_sources=total)
+                await change_schedule(
+                    connection, RULES, 1, chance.choice(slots), total_sources=total
+                )
         done["capacity"] += 1
 
     async def somebody() -> None:
         while asyncio.get_running_loop().time() < end:
-            what = chance.choices([one_books, one_moves, capacity_changes], [5, 4, 1])[0]
-            await what()
+            doings = [
+                one_books, one_moves, one_reschedules, one_joins, one_is_offered, capacity_changes
+            ]  # fmt: skip
+            await chance.choices(doings, [5, 4, 3, 3, 2, 1])[0]()
 
     async def look() -> None:
         """One statement sees one instant: the figures must agree in the middle of it, too."""
@@ -185,6 +216,7 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
     end = asyncio.get_running_loop().time() + 3
     await asyncio.gather(look(), *(somebody() for _ in range(12)))
     assert min(done[what] for what in ("booked", "cancelled", "capacity")) > 10, done
+    assert min(done[what] for what in ("moved", "joined", "offered")) > 5, done
     for slot in slots:
         assert await clinic.value(
             """select used_sources = (select count(*) from source where schedule_id = s.id

@@ -14,7 +14,7 @@ from db.schedule import change_schedule
 from domain.appointment import AppointmentStatus as S
 from domain.appointment import Reason
 from domain.order import Actor
-from tests.support.booking import DAY, MINUTE, NO_SHOWS, Clinic, a_move
+from tests.support.booking import DAY, MINUTE, RULES, Clinic, a_move
 from tests.support.catalogue import tomorrow
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +90,7 @@ async def test_an_order_that_is_done_keeps_its_source(clinic: Clinic) -> None:
 async def test_a_dead_activity_leaves_nothing_half_written(clinic: Clinic) -> None:
     order_no = await an_order(clinic)
     async with clinic.engine.connect() as connection:  # which rolls back, as a lost one does
-        await record_move(connection, a_move(order_no, 1, S.CANCELLED, at=NOW), NO_SHOWS)
+        await record_move(connection, a_move(order_no, 1, S.CANCELLED, at=NOW), RULES)
     assert (await clinic.order(order_no)).status == "pending"
     assert await clinic.value("select used_sources from schedule") == 1
     assert await clinic.value("select count(*) from timeline") == 1
@@ -158,7 +158,7 @@ async def test_a_late_one_goes_to_the_end_of_a_slot_that_was_made_smaller(clinic
     for order_no in orders[:3]:
         await clinic.move(order_no, 2, S.CANCELLED, at=NOW)
     async with clinic.engine.begin() as connection:
-        await change_schedule(connection, 1, slot, total_sources=2)
+        await change_schedule(connection, RULES, 1, slot, total_sources=2)
     late = (await clinic.order(orders[0])).starts_at + MINUTE
     await clinic.move(orders[3], 2, S.CHECKED_IN, at=late)
     assert await queue(clinic, orders[3:]) == [6, 5]

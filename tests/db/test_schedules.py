@@ -25,6 +25,7 @@ from db.schedule import (
     tell_batch,
 )
 from domain.schedule import Skipped, SkipReason, TimeSlot, session
+from tests.support.booking import RULES
 from tests.support.catalogue import (
     ZONE,
     a_doctor,
@@ -253,7 +254,7 @@ async def test_what_has_begun_or_is_withdrawn_is_unavailable(
 async def test_growing_adds_the_next_numbers(engine: AsyncEngine, doctor: int) -> None:
     async with engine.begin() as connection:
         schedule = await a_slot(connection, doctor, sources=2)
-        assert await change_schedule(connection, 1, schedule, total_sources=4) == (2, "101")
+        assert await change_schedule(connection, RULES, 1, schedule, total_sources=4) == (2, "101")
         assert await figures(connection, schedule) == (4, 0, 4, 0)
         assert await numbers(connection, schedule) == [1, 2, 3, 4]
 
@@ -270,9 +271,9 @@ async def test_shrinking_withdraws_free_sources_from_the_end_and_growing_brings_
         await connection.execute(
             text("update schedule set used_sources = 1 where id = :id"), {"id": schedule}
         )
-        await change_schedule(connection, 1, schedule, total_sources=2)
+        await change_schedule(connection, RULES, 1, schedule, total_sources=2)
         assert await numbers(connection, schedule, "not withdrawn") == [1, 5]
-        await change_schedule(connection, 1, schedule, total_sources=6)
+        await change_schedule(connection, RULES, 1, schedule, total_sources=6)
         assert await numbers(connection, schedule, "not withdrawn") == [1, 2, 3, 4, 5, 6]
         assert await figures(connection, schedule) == (6, 1, 6, 1)
 
@@ -284,9 +285,9 @@ async def test_never_below_what_orders_hold(engine: AsyncEngine, doctor: int) ->
         assert await take(engine, schedule, f"A{n}")
     async with engine.begin() as connection:
         with pytest.raises(BelowUsed) as refused:
-            await change_schedule(connection, 1, schedule, total_sources=1)
+            await change_schedule(connection, RULES, 1, schedule, total_sources=1)
         assert refused.value.used == 2
-        await change_schedule(connection, 1, schedule, total_sources=2)
+        await change_schedule(connection, RULES, 1, schedule, total_sources=2)
         assert await figures(connection, schedule) == (2, 2, 2, 2)
     assert not await take(engine, schedule, "A9")
 
@@ -294,11 +295,11 @@ async def test_never_below_what_orders_hold(engine: AsyncEngine, doctor: int) ->
 async def test_a_room_changes_alone(engine: AsyncEngine, doctor: int) -> None:
     async with engine.begin() as connection:
         schedule = await a_slot(connection, doctor)
-        await change_schedule(connection, 1, schedule, location="202")
-        before = await change_schedule(connection, 1, schedule, location="203")
+        await change_schedule(connection, RULES, 1, schedule, location="202")
+        before = await change_schedule(connection, RULES, 1, schedule, location="203")
         assert before == (10, "202")
         with pytest.raises(ScheduleUnknown):
-            await change_schedule(connection, 2, schedule, location="204")
+            await change_schedule(connection, RULES, 2, schedule, location="204")
 
 
 async def test_bookings_releases_and_changes_at_once_leave_the_figures_in_agreement(
@@ -311,13 +312,14 @@ async def test_bookings_releases_and_changes_at_once_leave_the_figures_in_agreem
     async def change(total: int) -> None:
         async with engine.begin() as connection:
             with suppress(BelowUsed):
-                await change_schedule(connection, 1, schedule, total_sources=total)
+                await change_schedule(connection, RULES, 1, schedule, total_sources=total)
 
     async def book(order_no: str, leave: bool) -> None:
         if await take(engine, schedule, order_no) and leave:
             async with engine.begin() as connection:
                 await connection.execute(
-                    text("select release_source(:order_no)"), {"order_no": order_no}
+                    text("select release_source(:order_no, :next, cast(:offer as jsonb))"),
+                    {"order_no": order_no, "next": f"N{order_no}", "offer": RULES.offer},
                 )
 
     work = [book(f"A{n}", leave=n % 2 == 0) for n in range(120)]

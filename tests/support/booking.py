@@ -13,7 +13,6 @@ from db.account import add_patient, create_account
 from db.appointment import (
     BookingRules,
     NewAppointment,
-    NoShowRule,
     book,
     lock_payable,
     record_move,
@@ -37,7 +36,7 @@ from tests.support.api import id_card
 from tests.support.catalogue import a_config, a_doctor, a_slot, load_config
 
 S = AppointmentStatus
-NO_SHOWS = NoShowRule.of(AppointmentPolicy())
+RULES = BookingRules.of(a_config())
 BORN = date(1990, 3, 7)
 
 
@@ -148,7 +147,7 @@ class Clinic:
 
     async def move(self, order_no: str, version: int, to: AppointmentStatus, **more: Any) -> None:
         async with self.engine.begin() as connection:
-            await record_move(connection, a_move(order_no, version, to, **more), NO_SHOWS)
+            await record_move(connection, a_move(order_no, version, to, **more), RULES)
 
     async def value(self, query: str, **values: Any) -> Any:
         async with self.engine.connect() as connection:
@@ -195,7 +194,7 @@ def a_move(
     version: int,
     to: AppointmentStatus,
     *,
-    at: datetime,
+    at: datetime | None = None,  # None: now
     by: Actor = SYSTEM,
     reason: Reason = Reason.NONE,
     payment_no: str | None = None,
@@ -205,7 +204,7 @@ def a_move(
         version=version,
         event=to,
         to_status=to,
-        at=at,
+        at=at or datetime.now(UTC),
         actor_role=by.role,
         actor_id=by.id,
         reason=reason,

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.appointment import Extension
+from activities.appointment import Extension, Rescheduled, Rescheduling
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
 from domain.appointment import AppointmentMove
@@ -20,6 +20,7 @@ from tests.support.temporal import Activities, Troubles
 from workflows.queues import LIFECYCLES, MESSAGES
 
 PRICE = Decimal("50.00")
+GONE = Rescheduled("slot_full")
 NOTHING_PAID = Settlement(paid=False)
 
 
@@ -31,6 +32,8 @@ class AppointmentOutside:
     settled: int = 0  # how often the payments were asked
     moves: list[AppointmentMove] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
+    rescheduled: Rescheduled = GONE  # what every wish for a slot is answered
+    wishes: list[Rescheduling] = field(default_factory=list)
 
     @property
     def statuses(self) -> list[str]:
@@ -49,6 +52,12 @@ class AppointmentOutside:
     async def record_appointment_extension(self, extension: Extension) -> None:
         await self.troubles.meet()
         self.extensions.append(extension)
+
+    @activity.defn
+    async def record_reschedule(self, wanted: Rescheduling) -> Rescheduled:
+        await self.troubles.meet()
+        self.wishes.append(wanted)
+        return self.rescheduled
 
     @activity.defn
     async def find_suspension(self, order_no: str) -> datetime | None:

@@ -10,6 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
@@ -80,6 +81,18 @@ class World:
         """Until it and what it told have nothing to do before their next timers."""
         async with asyncio.timeout(PATIENCE):
             while not at_rest(await handle.fetch_history()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def idle_updates(self, handle: WorkflowHandle[Any, Any], count: int) -> None:
+        """Until so many updates in all were accepted."""
+        accepted = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+
+        async def seen() -> int:
+            history = await handle.fetch_history()
+            return sum(event.event_type == accepted for event in history.events)
+
+        async with asyncio.timeout(PATIENCE):
+            while await seen() < count:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def now(self) -> datetime:
