@@ -34,8 +34,11 @@ from domain.payment import MoneyTaken, PaymentReceived, RefundCause, RefundStatu
 
 # What a gateway says of a refund that it will never make (see PaymentGateway.refund).
 NO_REFUND = frozenset(
-    {"unknown_payment", "not_paid", "total_differs", "refund_exceeds_paid", "refund_differs"}
-)
+    {
+        "unknown_payment", "not_paid", "total_differs", "refund_exceeds_paid", "refund_differs",
+        "too_late", "payer_gone",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

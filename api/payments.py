@@ -1,5 +1,6 @@
 """Paying an order, and what the gateway calls back."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import structlog
@@ -12,6 +13,7 @@ from activities.gateways.payment import (
     EventKind,
     GatewayError,
     GatewayEvent,
+    Payer,
 )
 from api.commands import allow
 from api.context import Context, CurrentCaller, InContext, Transaction
@@ -20,6 +22,7 @@ from api.fields import today_at
 from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.payment import NewPayment, Payment, Refund
+from api.schemas.payment import Payer as NewPayer
 from db.appointment import lock_payable
 from db.journal import audit
 from db.outbox import promise, receive
@@ -41,6 +44,8 @@ from domain.payment import PaymentStatus
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/payments", tags=["payments"])
 
+PayParams = Mapping[str, str] | None
+
 # What the payment's workflow hears of an event.
 MONEY = ("amount", "at", "transaction_id")
 REFUND = ("refund_no",)
@@ -61,7 +66,8 @@ REFUND = ("refund_no",)
 async def pay(
     new: NewPayment, caller: CurrentCaller, context: InContext, once: Once, response: Response
 ) -> Payment:
-    """Opens a payment at the gateway and says where to pay. While one is open, it comes back."""
+    """Opens a payment at the gateway and says where to pay (`payUrl`), or what the payer's app
+    hands to WeChat (`payParams`). While one is open, it comes back, whatever channel it has."""
     async with context.engine.begin() as connection:
         earlier = await once.answered(connection)
         if earlier is None:
@@ -70,11 +76,11 @@ async def pay(
         else:
             payment, made = await _found(connection, earlier), True
     context.doorbell.ring()
-    payment = await _prepaid(context, payment)
+    payment, params = await _prepaid(context, payment, new.payer)
     if not made:
         response.status_code = 200
     async with context.engine.connect() as connection:
-        return await _shown(connection, payment)
+        return await _shown(connection, payment, params)
 
 
 async def _open(
@@ -86,8 +92,12 @@ async def _open(
     allow(caller, APPOINTMENT, Action.PAY, Stake(order.account_id, order.doctor_id))
     if order.status != AppointmentStatus.PENDING or not order.in_time:
         raise Problem("not_payable", orderStatus=order.status)
-    if new.channel not in context.payments:
+    if new.channel not in context.config.policies.payment.channels:
         raise Problem("channel_unavailable")
+    if (gateway := context.payments.get(new.channel)) is None:
+        raise Problem("channel_unavailable")
+    if gateway.needs_payer and new.payer is None:
+        raise Problem.of_field("payer", "is needed for this channel")
     return await open_payment(
         connection,
         hospital_id=context.hospital_id,
@@ -100,25 +110,38 @@ async def _open(
     )
 
 
-async def _prepaid(context: Context, payment: PaymentRecord) -> PaymentRecord:
-    """With the address to pay at. The row stands first, so that no money comes for an unknown
-    payment; a request that died before this is made good by the next one. One that was closed
-    meanwhile is not offered again."""
+async def _prepaid(
+    context: Context, payment: PaymentRecord, payer: NewPayer | None
+) -> tuple[PaymentRecord, PayParams]:
+    """With what to pay by. The row stands first, so that no money comes for an unknown payment; a
+    request that died before this is made good by the next one. One that was closed meanwhile is
+    not offered again. Where the payer must be named, nothing is kept: the gateway is asked again,
+    with who it is this time."""
     if payment.pay_url is not None or payment.status is not PaymentStatus.PENDING:
-        return payment
+        return payment, None
+    gateway = context.payments.get(payment.channel)
+    if gateway is None:
+        raise Problem("channel_unavailable")
+    if gateway.needs_payer and payer is None:
+        return payment, None
     try:
-        prepay = await context.payments[payment.channel].prepay(
+        prepay = await gateway.prepay(
             payment.payment_no,
             amount=payment.amount,
             description="appointment",
             expires_at=payment.expires_at,
+            payer=Payer(payer.openid) if payer else None,
         )
     except GatewayError as error:
         log.warning("prepay_failed", payment_no=payment.payment_no, reason=error.code)
+        if error.code == "bad_payer":
+            raise Problem.of_field("payer.openid", "is not a payer of this app") from None
         raise Problem("unavailable", retry_after=2) from None
+    if prepay.pay_url is None:
+        return payment, prepay.pay_params
     async with context.engine.begin() as connection:
         await keep_pay_url(connection, payment.payment_no, prepay.pay_url)
-        return await _found(connection, payment.payment_no)
+        return await _found(connection, payment.payment_no), None
 
 
 @router.get(
@@ -152,9 +175,11 @@ async def notify(
     try:
         event = gateway.parse_callback(request.headers, body)
     except BadSignature as error:
+        log.warning("callback_refused", channel=channel, reason=error.code)
         await _audit_forgery(context, channel, error.code, request)
         raise Problem("bad_signature") from None
-    except BadCallback:
+    except BadCallback as error:
+        log.error("callback_not_understood", channel=channel, reason=error.code)
         raise Problem("malformed") from None
     async with context.engine.begin() as connection:
         await _take_down(connection, channel, event)
@@ -216,7 +241,9 @@ async def _found(connection: AsyncConnection, payment_no: str) -> PaymentRecord:
     return payment
 
 
-async def _shown(connection: AsyncConnection, payment: PaymentRecord) -> Payment:
+async def _shown(
+    connection: AsyncConnection, payment: PaymentRecord, params: PayParams = None
+) -> Payment:
     refunds = await refunds_of(connection, payment.payment_no)
     return Payment(
         payment_no=payment.payment_no,
@@ -225,6 +252,7 @@ async def _shown(connection: AsyncConnection, payment: PaymentRecord) -> Payment
         channel=payment.channel,
         status=payment.status,
         pay_url=payment.pay_url,
+        pay_params=None if params is None else dict(params),
         expires_at=payment.expires_at,
         refunds=[Refund.model_validate(refund) for refund in refunds],
     )

@@ -114,7 +114,10 @@ class AppointmentPolicy:
 
 @dataclass(frozen=True)
 class PaymentPolicy:
-    channel: str = "sandbox"
+    """`channels` are the ways to pay that patients are offered, by their gateways' names. Money
+    that came by another way can still be asked for and go back while that gateway is set up."""
+
+    channels: tuple[str, ...] = ("sandbox",)  # sandbox | wechat_native | wechat_jsapi
     settle_grace: timedelta = timedelta(
         minutes=2
     )  # a payment asks the gateway by itself after this

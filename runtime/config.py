@@ -108,7 +108,7 @@ RULES: dict[str, Rule] = {
     "policies.appointment.no_show_period": _LASTING,
     "policies.appointment.offer_window": _LASTING,
     "policies.appointment.choose_within": _LASTING,
-    "policies.payment.channel": _one_of("sandbox"),
+    "policies.payment.channels": _one_of("sandbox", "wechat_native", "wechat_jsapi"),
     "policies.payment.refund_retry_for": _LASTING,
     "policies.payment.refund_poll": _LASTING,
     "policies.messages.order": _one_of("sms", "email"),
@@ -296,6 +296,8 @@ def _across(reader: _Reader) -> None:
     ):
         _distinct(reader, prices, "level")
     _quiet_hours(reader)
+    if reader.lengths.get("policies.payment.channels") == 0:
+        reader.note("policies.payment.channels", "expected at least one channel")
 
 
 def _distinct(reader: _Reader, path: str, name: str) -> None:

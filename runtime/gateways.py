@@ -15,9 +15,16 @@ from activities.gateways.smtp_email import Security, SmtpEmail
 from activities.gateways.twilio_sms import TwilioSms
 from domain.hospital import HospitalConfig
 from runtime.settings import Settings, SettingsError
+from runtime.wechat_pay import open_wechat_pay
 
 NOTIFY = "/api/hospital/payments/notify"
 CALLBACKS = "/api/hospital/callbacks"
+# What a channel cannot do without.
+NEEDED = {
+    "sandbox": "HOSPITAL_SANDBOX_GATEWAY_URL or HOSPITAL_SANDBOX_GATEWAY_SECRET",
+    "wechat_native": "WECHAT_PAY_MCHID",
+    "wechat_jsapi": "WECHAT_PAY_MCHID",
+}
 
 
 def open_sms(settings: Settings, config: HospitalConfig, stack: AsyncExitStack) -> SmsGateway:
@@ -57,16 +64,30 @@ def open_email(settings: Settings, config: HospitalConfig) -> EmailGateway:
 def open_payments(
     settings: Settings, config: HospitalConfig, stack: AsyncExitStack
 ) -> dict[str, PaymentGateway]:
-    """By channel. Raises SettingsError when the chosen channel is not set up here."""
-    url, secret = settings.sandbox_gateway_url, settings.sandbox_gateway_secret
-    if url is None or secret is None:
-        raise SettingsError(
-            "policies.payment.channel is sandbox, but HOSPITAL_SANDBOX_GATEWAY_URL and "
-            "HOSPITAL_SANDBOX_GATEWAY_SECRET are not both set"
-        )
+    """By channel, every gateway that is set up here: what is offered no more still has money under
+    way. Raises SettingsError when an offered channel is not set up."""
+    gateways: dict[str, PaymentGateway] = {}
+    if settings.sandbox_gateway_url and settings.sandbox_gateway_secret:
+        gateways["sandbox"] = _sandbox(settings, config, stack)
+    if settings.wechat_pay:
+        gateways |= open_wechat_pay(settings.wechat_pay, f"{settings.public_url}{NOTIFY}", stack)
+    for channel in config.policies.payment.channels:
+        if channel not in gateways:
+            raise SettingsError(
+                f"policies.payment.channels has {channel}, but {NEEDED[channel]} is not set"
+            )
+    return gateways
+
+
+def _sandbox(
+    settings: Settings, config: HospitalConfig, stack: AsyncExitStack
+) -> SandboxPaymentGateway:
     http = sandbox_http()
     stack.push_async_callback(http.aclose)
     merchant = SandboxMerchant(
-        url, secret, f"{settings.public_url}{NOTIFY}/sandbox", ZoneInfo(config.hospital.time_zone)
+        settings.sandbox_gateway_url or "",
+        settings.sandbox_gateway_secret or "",
+        f"{settings.public_url}{NOTIFY}/sandbox",
+        ZoneInfo(config.hospital.time_zone),
     )
-    return {"sandbox": SandboxPaymentGateway(merchant, http)}
+    return SandboxPaymentGateway(merchant, http)

@@ -4,9 +4,11 @@ What the hospital *decides* is in `config/hospital.yaml` (`runtime/config.py`); 
 addresses, files and secrets.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "config" / "hospital.yaml"
 
@@ -36,6 +38,21 @@ class TwilioSettings:
 
 
 @dataclass(frozen=True)
+class WechatPaySettings:
+    """Keys are files; what is in them is read when the gateway is opened."""
+
+    mchid: str
+    appid: str
+    serial_no: str  # of the merchant's own certificate
+    private_key_path: Path
+    apiv3_key: str = field(repr=False)
+    public_key_id: str | None
+    public_key_path: Path | None
+    certificates_path: Path | None  # a folder of platform certificates, the older way
+    base_url: str | None  # a stand-in for WeChat Pay, for tests; or its second address
+
+
+@dataclass(frozen=True)
 class SmtpSettings:
     host: str
     port: int
@@ -56,6 +73,7 @@ class Settings:
     temporal: TemporalSettings
     sandbox_gateway_url: str | None
     sandbox_gateway_secret: str | None = field(repr=False)
+    wechat_pay: WechatPaySettings | None
     twilio: TwilioSettings | None
     smtp: SmtpSettings | None
     log_format: str  # console | json
@@ -104,6 +122,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         sandbox_gateway_url=environ.get("HOSPITAL_SANDBOX_GATEWAY_URL") or None,
         sandbox_gateway_secret=environ.get("HOSPITAL_SANDBOX_GATEWAY_SECRET") or None,
+        wechat_pay=_wechat_pay(environ),
         twilio=_twilio(environ),
         smtp=_smtp(environ),
         log_format=environ.get("HOSPITAL_LOG_FORMAT", "console" if env == "dev" else "json"),
@@ -122,6 +141,53 @@ def _twilio(environ: Mapping[str, str]) -> TwilioSettings | None:
     if not (service or number):
         raise SettingsError("Twilio needs TWILIO_MESSAGING_SERVICE_SID or TWILIO_FROM_NUMBER")
     return TwilioSettings(sid, token, service, number, environ.get("TWILIO_BASE_URL") or None)
+
+
+def _wechat_pay(environ: Mapping[str, str]) -> WechatPaySettings | None:
+    if not environ.get("WECHAT_PAY_MCHID"):
+        return None
+
+    def given(name: str, shape: str, expected: str) -> str:
+        value = environ.get(name, "")
+        if not value:
+            raise SettingsError(f"WECHAT_PAY_MCHID is set but {name} is not")
+        if not re.fullmatch(shape, value):
+            raise SettingsError(f"{name} does not fit; expected {expected}")  # it may be a secret
+        return value
+
+    public_key_id = environ.get("WECHAT_PAY_PUBLIC_KEY_ID") or None
+    public_key_path = environ.get("WECHAT_PAY_PUBLIC_KEY_PATH") or None
+    certificates = environ.get("WECHAT_PAY_CERTIFICATES_PATH") or None
+    if (public_key_id is None) != (public_key_path is None):
+        raise SettingsError(
+            "set both of WECHAT_PAY_PUBLIC_KEY_ID and WECHAT_PAY_PUBLIC_KEY_PATH, or neither"
+        )
+    if not (public_key_id or certificates):
+        raise SettingsError(
+            "WeChat Pay needs WECHAT_PAY_PUBLIC_KEY_ID and WECHAT_PAY_PUBLIC_KEY_PATH, "
+            "or WECHAT_PAY_CERTIFICATES_PATH"
+        )
+    base_url = environ.get("WECHAT_PAY_BASE_URL") or None
+    if base_url and not _safe(base_url):
+        raise SettingsError("WECHAT_PAY_BASE_URL is not https, and not on loopback")
+    return WechatPaySettings(
+        mchid=given("WECHAT_PAY_MCHID", r"[0-9]{1,32}", "digits"),
+        appid=given("WECHAT_PAY_APPID", r"wx[0-9A-Za-z]{1,30}", "wx and letters or digits"),
+        serial_no=given("WECHAT_PAY_SERIAL_NO", r"[0-9A-Fa-f]{8,64}", "a number in hex"),
+        private_key_path=Path(given("WECHAT_PAY_PRIVATE_KEY_PATH", r".+", "a file")),
+        apiv3_key=given("WECHAT_PAY_APIV3_KEY", r"[!-~]{32}", "32 characters"),
+        public_key_id=public_key_id,
+        public_key_path=Path(public_key_path) if public_key_path else None,
+        certificates_path=Path(certificates) if certificates else None,
+        base_url=base_url,
+    )
+
+
+def _safe(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme == "https" or (
+        parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    )
 
 
 def _smtp(environ: Mapping[str, str]) -> SmtpSettings | None:

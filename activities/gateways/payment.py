@@ -5,7 +5,7 @@ that died may simply ask again. Instants are aware; money is yuan with two place
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -40,11 +40,21 @@ class BillKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Prepay:
-    """Where the payer goes (`pay_url`), and the gateway's own number of the prepayment if any."""
+class Payer:
+    """Who pays, for a channel that asks: WeChat's id of a person in our mini program or official
+    account. It is personal: it goes to the gateway, and nowhere else."""
 
-    pay_url: str
+    openid: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Prepay:
+    """Where the payer goes (`pay_url`), or what the payer's app hands to the gateway's
+    (`pay_params`, signed); and the gateway's own number of the prepayment if any."""
+
+    pay_url: str | None
     gateway_no: str | None = None
+    pay_params: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,8 @@ class GatewayPayment:
 
 @dataclass(frozen=True)
 class GatewayRefund:
-    """A refund as the gateway knows it now. `finished_at` is set once it succeeded or failed."""
+    """A refund as the gateway knows it now. `finished_at` is set once it succeeded, and once it
+    failed where the gateway says when."""
 
     refund_no: str
     state: RefundState
@@ -92,7 +103,10 @@ class GatewayEvent:
 
 @dataclass(frozen=True)
 class BillLine:
-    """One movement of money in the gateway's bill; `refund_no` is set for refunds only."""
+    """One movement of money in the gateway's bill; `refund_no` is set for refunds only.
+
+    `final` is False for a refund that was taken up that day and is still on its way.
+    """
 
     kind: BillKind
     payment_no: str
@@ -100,6 +114,24 @@ class BillLine:
     amount: Decimal
     at: datetime
     transaction_id: str
+    final: bool = True
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of the bill that cannot be read. `number` counts the bill's lines from 1; `reason` is
+    a word. What stands in the line is not repeated: it may name a payer."""
+
+    number: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Bill:
+    """A day's movements by time, and what could not be read of them."""
+
+    lines: tuple[BillLine, ...] = ()
+    bad: tuple[BadLine, ...] = ()
 
 
 class GatewayError(Exception):
@@ -133,14 +165,26 @@ class PaymentGateway(Protocol):
     def channel(self) -> str:
         """The word in `POST /payments`, the notify URL and the ledger."""
 
+    @property
+    def needs_payer(self) -> bool:
+        """Whether `prepay` must be told who pays."""
+
     async def prepay(
-        self, payment_no: str, *, amount: Decimal, description: str, expires_at: datetime
+        self,
+        payment_no: str,
+        *,
+        amount: Decimal,
+        description: str,
+        expires_at: datetime,
+        payer: Payer | None = None,
     ) -> Prepay:
-        """Open a payment in CNY. The same number and amount give the same answer.
+        """Open a payment in CNY. The same number and amount give the same answer (where it is
+        signed parameters, the same prepayment signed anew).
 
         `payment_no` has at most 32 letters, digits, `-` and `_` (the narrowest gateway's limit).
         `description` is a code such as `appointment`; it holds nothing about health.
-        GatewayRefused `amount_differs` when the number is known with another amount.
+        GatewayRefused: `amount_differs` when the number is known with another amount,
+        `already_expired`; `bad_payer` where a payer is needed and this is none.
         """
 
     async def query(self, payment_no: str) -> GatewayPayment:
@@ -160,7 +204,7 @@ class PaymentGateway(Protocol):
 
         `reason` is a code. The same `refund_no` with the same payment and amount gives the
         refund's present state. GatewayRefused: `unknown_payment`, `not_paid`, `total_differs`,
-        `refund_exceeds_paid`, `refund_differs`.
+        `refund_exceeds_paid`, `refund_differs`, `too_late`, `payer_gone`.
         """
 
     async def query_refund(self, refund_no: str) -> GatewayRefund:
@@ -172,8 +216,9 @@ class PaymentGateway(Protocol):
         Raises BadSignature or BadCallback. A repeat passes: the caller knows it by `event_id`.
         """
 
-    async def bill(self, day: date) -> list[BillLine]:
-        """Money taken and refunds that succeeded on that day in the hospital's zone, by time."""
+    async def bill(self, day: date) -> Bill:
+        """Money taken and refunds of that day: the hospital's, or the gateway's where it says what
+        a day is. Nothing moved: an empty bill. GatewayUnavailable when it is not out yet."""
 
 
 def to_fen(amount: Decimal) -> int:

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ValidationError
 from activities.gateways.payment import (
     CURRENCY,
     BadCallback,
+    BadLine,
+    Bill,
     BillLine,
     EventKind,
     GatewayEvent,
@@ -22,18 +24,20 @@ from activities.gateways.payment import (
     GatewayRefund,
     GatewayRefused,
     GatewayUnavailable,
+    Payer,
     Prepay,
     RefundState,
     to_fen,
     to_yuan,
 )
 from activities.gateways.sandbox_wire import (
-    BillAnswer,
+    BillLineAnswer,
     DoneAnswer,
     EventBody,
     PaymentAnswer,
     PrepayAnswer,
     PrepayQuestion,
+    RawBillAnswer,
     RefundAnswer,
     RefundMode,
     RefundQuestion,
@@ -118,6 +122,7 @@ class SandboxPaymentGateway:
     """The port `PaymentGateway` for the channel `sandbox`."""
 
     channel = "sandbox"
+    needs_payer = False
 
     def __init__(
         self, merchant: SandboxMerchant, http: httpx.AsyncClient, clock: Clock = utc_now
@@ -127,7 +132,13 @@ class SandboxPaymentGateway:
         self._gateway = _SignedHttp(merchant.base_url, self._signer, http, clock)
 
     async def prepay(
-        self, payment_no: str, *, amount: Decimal, description: str, expires_at: datetime
+        self,
+        payment_no: str,
+        *,
+        amount: Decimal,
+        description: str,
+        expires_at: datetime,
+        payer: Payer | None = None,
     ) -> Prepay:
         question = _question(
             PrepayQuestion,
@@ -186,23 +197,19 @@ class SandboxPaymentGateway:
             transaction_id=event.transaction_id,
         )
 
-    async def bill(self, day: date) -> list[BillLine]:
+    async def bill(self, day: date) -> Bill:
         since, until = (
             datetime.combine(d, time(), self._merchant.zone) for d in (day, day + timedelta(days=1))
         )
         params = {"since": since.isoformat(), "until": until.isoformat()}
-        answer = await self._gateway.ask(BillAnswer, "GET", "/v1/bill", params=params)
-        return [
-            BillLine(
-                kind=line.kind,
-                payment_no=line.payment_no,
-                refund_no=line.refund_no,
-                amount=to_yuan(line.amount),
-                at=line.at,
-                transaction_id=line.transaction_id,
-            )
-            for line in answer.lines
-        ]
+        answer = await self._gateway.ask(RawBillAnswer, "GET", "/v1/bill", params=params)
+        lines, bad = [], []
+        for number, raw in enumerate(answer.lines, 1):
+            try:
+                lines.append(_bill_line(BillLineAnswer.model_validate(raw)))
+            except ValidationError:
+                bad.append(BadLine(number, "unreadable"))
+        return Bill(tuple(lines), tuple(bad))
 
 
 class SandboxControls:
@@ -301,6 +308,17 @@ def _refund(answer: RefundAnswer) -> GatewayRefund:
         amount=None if answer.amount is None else to_yuan(answer.amount),
         finished_at=answer.finished_at,
         gateway_refund_no=answer.gateway_refund_no,
+    )
+
+
+def _bill_line(line: BillLineAnswer) -> BillLine:
+    return BillLine(
+        kind=line.kind,
+        payment_no=line.payment_no,
+        refund_no=line.refund_no,
+        amount=to_yuan(line.amount),
+        at=line.at,
+        transaction_id=line.transaction_id,
     )
 
 

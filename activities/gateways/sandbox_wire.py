@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
@@ -163,6 +163,12 @@ class BillLineAnswer(_Answer):
 
 class BillAnswer(_Answer):
     lines: list[BillLineAnswer]
+
+
+class RawBillAnswer(_Answer):
+    """The same, to be read line by line."""
+
+    lines: list[Any]
 
 
 class DoneAnswer(_Answer):

@@ -11,6 +11,19 @@ from domain.payment import PaymentStatus, RefundCause, RefundStatus
 Number = Annotated[str, Field(min_length=1, max_length=64)]
 
 
+class Payer(Schema):
+    """Who pays, in the words of the channel that asks."""
+
+    openid: Annotated[
+        str,
+        Field(
+            pattern=r"^[A-Za-z0-9_-]{1,128}$",
+            description="WeChat's id of the person in this app (`wechat_jsapi`). Not kept.",
+            repr=False,
+        ),
+    ]
+
+
 class NewPayment(Schema):
     """The amount is the order's; nobody sends one."""
 
@@ -20,6 +33,7 @@ class NewPayment(Schema):
 
     order_no: Number
     channel: Number
+    payer: Payer | None = None
 
 
 class Refund(Schema):
@@ -36,5 +50,12 @@ class Payment(Schema):
     channel: str
     status: PaymentStatus
     pay_url: str | None
+    pay_params: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="Signed parameters for `wx.requestPayment` (`wechat_jsapi`). Only in the "
+            "answer to a POST that names the payer."
+        ),
+    ] = None
     expires_at: dt.datetime
     refunds: list[Refund]

@@ -10,6 +10,7 @@ import pytest
 
 from activities.gateways.payment import (
     BadCallback,
+    BadLine,
     BadSignature,
     EventKind,
     GatewayRefused,
@@ -164,6 +165,20 @@ async def test_the_day_of_a_bill_is_the_hospitals():
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         await client(http).bill(NOW.astimezone(ZONE).date())
     assert asked == [{"since": "2026-03-02T00:00:00+08:00", "until": "2026-03-03T00:00:00+08:00"}]
+
+
+async def test_a_line_of_the_bill_that_cannot_be_read_is_named():
+    line = {"kind": "payment", "payment_no": "P1", "amount": 1250, "at": "2026-03-02T01:00:00Z",
+            "transaction_id": "T1"}  # fmt: skip
+    lines = [line, line | {"amount": "a lot"}, "nothing", line | {"payment_no": "P2"}]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"lines": lines})
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
+        bill = await client(http).bill(NOW.date())
+    assert [line.payment_no for line in bill.lines] == ["P1", "P2"]
+    assert bill.bad == (BadLine(2, "unreadable"), BadLine(3, "unreadable"))
 
 
 def test_money_is_whole_in_fen_and_comes_back_with_two_places():

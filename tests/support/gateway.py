@@ -27,7 +27,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from activities.gateways.payment import GatewayEvent
+from activities.gateways.payment import GatewayEvent, PaymentGateway
 from activities.gateways.sandbox_payment import (
     Clock,
     SandboxControls,
@@ -143,7 +143,7 @@ class Inbox:
         await asyncio.wait_for(enough(), within)
         return list(self.received)
 
-    async def events(self, payments: SandboxPaymentGateway, count: int) -> list[GatewayEvent]:
+    async def events(self, payments: PaymentGateway, count: int) -> list[GatewayEvent]:
         return [payments.parse_callback(c.headers, c.body) for c in await self.callbacks(count)]
 
     async def take(self, request: Request) -> Response:
@@ -158,7 +158,7 @@ class Inbox:
 @contextlib.asynccontextmanager
 async def callback_inbox() -> AsyncIterator[Inbox]:
     inbox = Inbox()
-    route = Route("/payments/notify/sandbox", inbox.take, methods=["POST"])
+    route = Route("/{path:path}", inbox.take, methods=["POST"])
     async with serve(Starlette(routes=[route])) as url:
         inbox.url = f"{url}/payments/notify/sandbox"
         yield inbox
