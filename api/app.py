@@ -17,7 +17,9 @@ from api import (
     operations,
     payments,
     schedules,
+    suspensions,
     users,
+    work_items,
 )
 from api.codec import codec_app
 from api.context import Context
@@ -34,6 +36,8 @@ ROUTERS = (
     appointments.router,
     payments.router,
     operations.router,
+    work_items.router,
+    suspensions.router,
     notifications.router,
     callbacks.router,
 )

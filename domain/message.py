@@ -35,6 +35,8 @@ class Template(StrEnum):
     APPOINTMENT_NO_SHOW = "appointment_no_show"
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
     PAYMENT_REFUNDED = "payment_refunded"
+    SUSPENSION_LIFTED = "suspension_lifted"  # after an appeal
+    SUSPENSION_KEPT = "suspension_kept"
 
 
 Value = str | int | Decimal | date | datetime
@@ -72,6 +74,8 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_NO_SHOW: frozenset({"starts_at"}),
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
     Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
+    Template.SUSPENSION_LIFTED: frozenset(),
+    Template.SUSPENSION_KEPT: frozenset({"until"}),
 }
 """What the patient must be told: every text of the template names all of these."""
 

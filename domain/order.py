@@ -19,6 +19,7 @@ class NumberPrefix(StrEnum):
     APPOINTMENT = "A"
     PAYMENT = "P"
     REFUND = "R"
+    WORK_ITEM = "W"
 
 
 def new_number(prefix: NumberPrefix, today: date) -> str:

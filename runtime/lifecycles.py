@@ -29,11 +29,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.lifecycles import NoLifecycle
 from db.appointment import load_starts
 from db.payment import load_payment_start
+from db.work_item import load_work_items
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
 from domain.payment import PaymentStart
+from domain.work_item import WorkItemStart, next_timer
 from runtime.build import BUILD
-from workflows.queues import LIFECYCLES
+from workflows.queues import LIFECYCLES, staff_queue
 from workflows.search import (
     BUILD_IDS,
     DEPARTMENT_ID,
@@ -58,12 +60,13 @@ class Start:
     reuse: WorkflowIDReusePolicy
     search: list[SearchAttributePair[Any]] = field(default_factory=list)
     summary: str | None = None
+    task_queue: str = LIFECYCLES
 
     @property
     def options(self) -> dict[str, Any]:
         return {
             "id": self.id,
-            "task_queue": LIFECYCLES,
+            "task_queue": self.task_queue,
             "id_reuse_policy": self.reuse,
             "search_attributes": TypedSearchAttributes([*self.search, BY_THIS_BUILD]),
             "static_summary": self.summary,
@@ -85,6 +88,13 @@ class TemporalLifecycles:
                 zone = ZoneInfo(self.config.hospital.time_zone)
                 found = await load_starts(connection, subjects, zone)
                 return {no: _appointment(start) for no, start in found.items() if start.status.open}
+            if kind == "work_item":
+                items = await load_work_items(connection, subjects)
+                return {
+                    no: _work_item(start)
+                    for no, start in items.items()
+                    if start.progress.status.open
+                }
             policy = self.config.policies.payment
             payments = [await load_payment_start(connection, no, policy) for no in subjects]
             return {start.payment_no: _payment(start) for start in payments if start}
@@ -231,4 +241,25 @@ def _payment(start: PaymentStart) -> Start:
         REUSE.ALLOW_DUPLICATE,  # late news and refunds begin it again from its row
         search,
         f"Payment of order {start.order_no}",
+    )
+
+
+def _work_item(start: WorkItemStart) -> Start:
+    item, progress = start.item, start.progress
+    waits_for = (progress.escalated and item.escalates_to) or item.role
+    search: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, str(progress.status)),
+        SearchAttributePair(WAITING_FOR, str(waits_for)),
+    ]
+    timer = next_timer(item, progress)
+    if timer is not None:
+        search.append(SearchAttributePair(DUE_AT, timer.at))
+    return Start(
+        "WorkItemWorkflow",
+        f"work_item/{item.number}",
+        start,
+        REUSE.ALLOW_DUPLICATE_FAILED_ONLY,
+        search,
+        f"{item.kind} of {item.subject}",
+        staff_queue(item.role),
     )

@@ -19,6 +19,12 @@ from db.appointment.orders import (
 )
 from db.appointment.rows import AppointmentRow, SuspensionRow
 from db.appointment.starts import TERMS, load_starts
+from db.appointment.suspensions import (
+    Suspension,
+    find_suspension_of,
+    lift_suspension,
+    suspensions_of,
+)
 
 __all__ = [
     "TERMS",
@@ -29,15 +35,19 @@ __all__ = [
     "NoShowRule",
     "OrderFilter",
     "Payable",
+    "Suspension",
     "SuspensionRow",
     "book",
     "extend_payment",
     "find_appointment",
     "find_order",
+    "find_suspension_of",
+    "lift_suspension",
     "list_appointments",
     "load_starts",
     "lock_payable",
     "payment_that_counts",
     "record_move",
     "suspended_until",
+    "suspensions_of",
 ]

@@ -69,3 +69,4 @@ class SuspensionRow(Numbered, Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     lifted_by: Mapped[int | None]
+    lifted_at: Mapped[datetime | None]
