@@ -64,7 +64,8 @@ class WorkItemWorkflow:
                 raise
             await self._end_by_operator()
         show(self.progress.status, None)
-        await finish(workflow.wait_condition(workflow.all_handlers_finished))
+        with suppress(asyncio.CancelledError):  # too late: what was decided stays so
+            await finish(workflow.wait_condition(workflow.all_handlers_finished))
         return outcome_of(self.progress)
 
     async def _wait(self) -> None:

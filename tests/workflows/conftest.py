@@ -19,12 +19,18 @@ from domain.hospital import AppointmentPolicy
 from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
+from domain.work_item import WorkItemStart
 from runtime.codec import data_converter
-from runtime.lifecycles import _appointment, _payment  # the very options that the relay starts with
+from runtime.lifecycles import (  # the very options that the relay starts with
+    _appointment,
+    _payment,
+    _work_item,
+)
 from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    WorkItemOutside,
     activities_of,
 )
 from tests.support.temporal import (
@@ -62,12 +68,15 @@ class World:
     payments: PaymentOutside
     messages: MessageOutside
     pausing: Pausing  # the workers' codec
+    work_items: WorkItemOutside
+    staff: tuple[str, ...] = ()  # whose queues are worked on
 
     def working(self) -> AbstractAsyncContextManager[None]:
         config = self.env.client.config()
         converter = replace(config["data_converter"], payload_codec=self.pausing)
-        fakes = activities_of(self.appointments, self.payments, self.messages)
-        return working(Client(**{**config, "data_converter": converter}), fakes)
+        fakes = activities_of(self.appointments, self.payments, self.messages, self.work_items)
+        client = Client(**{**config, "data_converter": converter})
+        return working(client, fakes, self.staff)
 
     async def told(self, *templates: Template) -> None:
         """Messages go their own way: what an order says may be told after it ended."""
@@ -144,6 +153,9 @@ class World:
     ) -> WorkflowHandle[Any, Any]:
         return await started(self.env.client, _payment(start), signal, arg)
 
+    async def work(self, start: WorkItemStart) -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _work_item(start))
+
     async def opened(self) -> tuple[WorkflowHandle[Any, Any], PaymentStart]:
         start = await self.new_payment()
         return await self.pay(start), start
@@ -162,6 +174,7 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             PaymentOutside(troubles),
             MessageOutside(troubles),
             Pausing(converter.payload_codec),
+            WorkItemOutside(troubles),
         )
 
 
@@ -171,15 +184,15 @@ async def world(idle_world: World) -> AsyncIterator[World]:
         yield idle_world
 
 
-Ending = Callable[[WorkflowHandle[Any, Any]], Awaitable[str]]
+Ending = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
 
 
 @pytest.fixture
 def ending(request: pytest.FixtureRequest) -> Ending:
     """The workflow's result; its history is kept when asked for by `--record-histories`."""
 
-    async def ended(handle: WorkflowHandle[Any, Any]) -> str:
-        result: str = await handle.result()
+    async def ended(handle: WorkflowHandle[Any, Any]) -> Any:
+        result = await handle.result()
         if request.config.getoption("--record-histories", default=False):
             group = request.node.parent.name.removeprefix("Test")
             words = re.findall("[A-Z]?[a-z0-9]+", f"{group} {request.node.name[5:]}")

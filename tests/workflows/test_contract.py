@@ -14,6 +14,7 @@ from temporalio import activity, workflow
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.work_item import WorkItemActivities
 from runtime.config import load_config
 from runtime.entry import Entry
 from runtime.metrics import Metrics
@@ -23,6 +24,7 @@ from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    WorkItemOutside,
     activities_of,
 )
 from tests.support.temporal import Troubles
@@ -34,6 +36,7 @@ REAL = {
     AppointmentOutside: AppointmentActivities,
     PaymentOutside: PaymentActivities,
     MessageOutside: MessageActivities,
+    WorkItemOutside: WorkItemActivities,
 }
 PERSONAL = {
     "name", "phone", "mobile", "email", "address", "id_card", "id_number", "birthday", "gender",
