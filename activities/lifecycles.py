@@ -8,7 +8,7 @@ class NoLifecycle(Exception):
 
 
 class Lifecycles(Protocol):
-    """Kinds are `appointment`, `payment`, `message`; a subject is an order or payment number."""
+    """Kinds are `appointment`, `payment`, `message`, `work_item`; a subject is its number."""
 
     async def tell(self, kind: str, subject: str, signal: str, args: object | None = None) -> None:
         """Signal the workflow, starting it from its row if it is not running.

@@ -17,6 +17,7 @@ from activities.gateways.sending import (
     Sent,
 )
 from activities.gateways.sms import SmsGateway
+from db.appointment import suspended_until
 from db.keyring import Keyring
 from db.message import (
     Claim,
@@ -193,6 +194,8 @@ class MessageActivities:
                 return {**common, "amount": refund.amount}
             case Template.APPOINTMENT_SUSPENDED:
                 return {**common, "until": self._day(message.due or recipient.starts_at)}
+            case Template.SUSPENSION_LIFTED | Template.SUSPENSION_KEPT:
+                return {**common, **await self._of_suspension(message)}
             case (
                 Template.APPOINTMENT_CONFIRMED
                 | Template.APPOINTMENT_REMINDER
@@ -209,6 +212,15 @@ class MessageActivities:
                 return {**visit, "due": message.due or recipient.pay_by}
             case _:
                 return visit
+
+    async def _of_suspension(self, message: Outgoing) -> dict[str, Value]:
+        if message.template is Template.SUSPENSION_LIFTED:
+            return {}
+        async with self.engine.connect() as connection:
+            until = await suspended_until(connection, message.subject)
+        if until is None:
+            raise _closed("no_suspension")
+        return {"until": self._day(until)}
 
     async def _recipient(self, message: Outgoing) -> Recipient:
         async with self.engine.connect() as connection:

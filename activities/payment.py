@@ -1,8 +1,8 @@
 """What the payment lifecycle does: at the gateway, in the rows and in the ledger."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
@@ -20,17 +20,22 @@ from activities.lifecycles import Lifecycles, NoLifecycle
 from db.appointment import payment_that_counts
 from db.payment import (
     Payment,
+    Refund,
     all_went_back,
     find_payment,
     find_refund,
+    is_overdue,
     money_in_inbox,
     owe_refund,
     record_payment,
     record_refund,
     refunds_of,
 )
+from db.work_item import open_work_item, withdraw_work_item
+from domain.hospital import PaymentPolicy, WorkItemPolicy
 from domain.order import Move, NumberPrefix, new_number
 from domain.payment import MoneyTaken, PaymentReceived, RefundCause, RefundStatus
+from domain.work_item import WorkItemKind, for_desk
 
 # What a gateway says of a refund that it will never make (see PaymentGateway.refund).
 NO_REFUND = frozenset(
@@ -65,6 +70,8 @@ class PaymentActivities:
     lifecycles: Lifecycles
     zone: ZoneInfo  # the hospital's: numbers begin with its date
     count: Callable[[str], None]  # by outcome
+    retry_for: timedelta = PaymentPolicy().refund_retry_for  # then a person looks at a refund
+    lease: timedelta = WorkItemPolicy().lease  # of whoever does
 
     @activity.defn
     async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
@@ -131,7 +138,13 @@ class PaymentActivities:
             refund = await find_refund(connection, refund_no)
             if refund is None or refund.status is RefundStatus.SUCCEEDED:
                 return RefundStatus.SUCCEEDED
+            if refund.status is RefundStatus.SETTLED_ELSEWHERE:
+                return refund.status  # decided since the workflow looked
             payment = await self._payment(connection, refund.payment_no)
+            overdue = await is_overdue(connection, refund_no, self.retry_for)
+        if overdue:  # before the gateway is asked: it may be away
+            async with self.engine.begin() as connection:
+                await self._have_looked_at(connection, refund, "overdue")
         try:
             answer = await self.gateways[payment.channel].refund(
                 refund_no,
@@ -153,6 +166,10 @@ class PaymentActivities:
         status = RefundStatus(state)
         async with self.engine.begin() as connection:
             await record_refund(connection, refund, status, at or datetime.now(UTC))
+            if status is RefundStatus.FAILED:
+                await self._have_looked_at(connection, refund, "failed")
+            else:
+                await withdraw_work_item(connection, WorkItemKind.REFUND_STUCK, refund_no)
         self.count(f"refund_{status}")
         return status
 
@@ -161,6 +178,20 @@ class PaymentActivities:
         """Whether all that came in went back."""
         async with self.engine.connect() as connection:
             return await all_went_back(connection, payment_no)
+
+    async def _have_looked_at(self, connection: AsyncConnection, refund: Refund, why: str) -> None:
+        """A refund that does not go through by itself waits for an operator. Once at a time."""
+        stuck = replace(
+            for_desk(WorkItemKind.REFUND_STUCK, refund.refund_no, self.lease),
+            order_no=refund.order_no,
+            details={
+                "why": why,
+                "payment_no": refund.payment_no,
+                "amount": str(refund.amount),
+                "cause": refund.cause,
+            },
+        )
+        await open_work_item(connection, refund.hospital_id, stuck)
 
     async def _payment(self, connection: AsyncConnection, payment_no: str) -> Payment:
         payment = await find_payment(connection, payment_no)

@@ -20,8 +20,10 @@ from api import (
     rescheduling,
     schedules,
     stops,
+    suspensions,
     users,
     waitlist,
+    work_items,
 )
 from api.codec import codec_app
 from api.context import Context
@@ -42,6 +44,8 @@ ROUTERS = (
     stops.router,
     payments.router,
     operations.router,
+    work_items.router,
+    suspensions.router,
     notifications.router,
     callbacks.router,
 )

@@ -87,6 +87,15 @@ KINDS: dict[str, Kind] = {
     "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
+    # Work items
+    "claimed_by_other": Kind(409, "已被他人领取。", "Somebody else has claimed this."),
+    "lease_expired": Kind(409, "领取已过期。", "The lease is over already."),
+    "excluded": Kind(403, "本人不得处理此事项。", "You are not the one who may decide this."),
+    "wrong_role": Kind(403, "岗位不符。", "This waits for another role."),
+    "decided_elsewhere": Kind(
+        409, "请在订单中作出决定。", "This is decided at the order's own route."
+    ),
+    "already_appealed": Kind(409, "已提交过申诉。", "There was an appeal already."),
     # Schedules
     "below_used": Kind(
         409, "号源数不能少于已用号源。", "Fewer sources than are already held by orders."

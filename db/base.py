@@ -1,12 +1,22 @@
 """The ground every row stands on."""
 
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, Identity, LargeBinary, MetaData, Numeric, Text
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Identity,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    Text,
+    func,
+    select,
+)
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Fields = dict[str, Any]
@@ -36,6 +46,11 @@ class Numbered:
     """A row with a number of its own, given by PostgreSQL."""
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+
+
+async def local_today(connection: AsyncConnection) -> date:
+    """The hospital's calendar day: connections are set to its time zone."""
+    return (await connection.execute(select(func.current_date()))).scalar_one()
 
 
 def engine_for(

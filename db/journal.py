@@ -80,7 +80,8 @@ APPEND = text(
            :actor_role, :actor_id, :reason
       from (select hospital_id from appointment where order_no = :order_no
             union all select hospital_id from payment where payment_no = :order_no
-            union all select hospital_id from stop_clinic where stop_no = :order_no) as owner
+            union all select hospital_id from stop_clinic where stop_no = :order_no
+            union all select hospital_id from work_item where number = :order_no) as owner
     on conflict (order_no, version) do nothing"""
 )
 

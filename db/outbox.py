@@ -23,7 +23,7 @@ class OutboxRow(Numbered, Base):
     )
 
     stream: Mapped[str]  # order number
-    workflow: Mapped[str]  # appointment | payment | message
+    workflow: Mapped[str]  # appointment | payment | message | work_item
     subject: Mapped[str]  # order or payment number: the workflow is `<workflow>/<subject>`
     signal: Mapped[str | None]  # None: only start it
     args: Mapped[Fields | None]

@@ -20,6 +20,7 @@ class Role(StrEnum):
 class Capacity(StrEnum):
     OWNER = "owner"  # the account the object belongs to
     ITS_DOCTOR = "its_doctor"  # the doctor named in it
+    ITS_STAFF = "its_staff"  # somebody of a role that it waits for
     OPERATOR = "operator"
     NURSE = "nurse"
 
@@ -42,6 +43,12 @@ class Action(StrEnum):
     SEE_QUEUES = "see_queues"  # at the desk
     DECODE_PAYLOADS = "decode_payloads"
     KEEP_PATIENTS = "keep_patients"  # the persons (就诊人) of one's own account
+    CLAIM = "claim"
+    RELEASE = "release"
+    REASSIGN = "reassign"
+    DECIDE = "decide"
+    WORK = "work"  # see the worklist
+    APPEAL = "appeal"  # against a suspension
 
 
 class Verdict(StrEnum):
@@ -63,6 +70,14 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.EXTEND: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }
+# A work item (待办). Staff of other roles do not see it.
+WORK_ITEM: dict[Action, frozenset[Capacity]] = {
+    Action.SEE: frozenset({C.ITS_STAFF, C.OPERATOR}),
+    Action.CLAIM: frozenset({C.ITS_STAFF}),
+    Action.RELEASE: frozenset({C.ITS_STAFF, C.OPERATOR}),
+    Action.REASSIGN: frozenset({C.OPERATOR}),
+    Action.DECIDE: frozenset({C.ITS_STAFF}),
+}
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.STEER_STOPS: frozenset({Role.OPERATOR}),
@@ -72,6 +87,8 @@ BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.SEE_QUEUES: frozenset({Role.OPERATOR, Role.NURSE}),
     Action.DECODE_PAYLOADS: frozenset({Role.OPERATOR}),
     Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),
+    Action.WORK: frozenset(Role) - {Role.PATIENT},
+    Action.APPEAL: frozenset({Role.PATIENT}),
 }
 
 
@@ -90,8 +107,9 @@ class Caller:
 class Stake:
     """Whom an object concerns."""
 
-    account_id: int
+    account_id: int | None
     doctor_id: int | None = None
+    roles: frozenset[Role] = frozenset()  # it waits for somebody of these
 
 
 def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
@@ -101,6 +119,8 @@ def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
         found.add(C.OWNER)
     if caller.doctor_id is not None and caller.doctor_id == stake.doctor_id:
         found.add(C.ITS_DOCTOR)
+    if caller.roles & stake.roles:
+        found.add(C.ITS_STAFF)
     if Role.OPERATOR in caller.roles:
         found.add(C.OPERATOR)
     if Role.NURSE in caller.roles:

@@ -150,11 +150,17 @@ class AccountPolicy:
 
 
 @dataclass(frozen=True)
+class WorkItemPolicy:
+    lease: timedelta = timedelta(minutes=15)  # who claims a work item has it this long
+
+
+@dataclass(frozen=True)
 class Policies:
     appointment: AppointmentPolicy = AppointmentPolicy()
     payment: PaymentPolicy = PaymentPolicy()
     messages: MessagePolicy = MessagePolicy()
     accounts: AccountPolicy = AccountPolicy()
+    work_items: WorkItemPolicy = WorkItemPolicy()
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,8 @@ class Template(StrEnum):
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
     APPOINTMENT_CALLED = "appointment_called"  # 叫号: the doctor is waiting
     PAYMENT_REFUNDED = "payment_refunded"
+    SUSPENSION_LIFTED = "suspension_lifted"  # after an appeal
+    SUSPENSION_KEPT = "suspension_kept"
 
 
 Value = str | int | Decimal | date | datetime
@@ -80,6 +82,8 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
     Template.APPOINTMENT_CALLED: frozenset({"starts_at", "place", "number"}),
     Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
+    Template.SUSPENSION_LIFTED: frozenset(),
+    Template.SUSPENSION_KEPT: frozenset({"until"}),
 }
 """What the patient must be told: every text of the template names all of these."""
 

@@ -20,6 +20,7 @@ class NumberPrefix(StrEnum):
     PAYMENT = "P"
     REFUND = "R"
     STOP_CLINIC = "S"
+    WORK_ITEM = "W"
 
 
 def new_number(prefix: NumberPrefix, today: date) -> str:

@@ -17,6 +17,7 @@ class RefundStatus(StrEnum):
     PENDING = "pending"  # owed and irrevocable
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the gateway refused for good: a person must look
+    SETTLED_ELSEWHERE = "settled_elsewhere"  # a person found it paid by other means
 
 
 class RefundCause(StrEnum):

@@ -124,6 +124,7 @@ RULES: dict[str, Rule] = {
     "policies.accounts.failed_logins_window": _LASTING,
     "policies.accounts.access_token": _LASTING,
     "policies.accounts.refresh_token": _LASTING,
+    "policies.work_items.lease": _LASTING,
 }
 
 

@@ -31,13 +31,15 @@ from activities.message import Outgoing
 from db.appointment import load_starts
 from db.payment import load_payment_start
 from db.stop_clinic import load_stops
+from db.work_item import load_work_items
 from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
 from domain.message import Template
 from domain.payment import PaymentStart
 from domain.stop_clinic import StopStart
+from domain.work_item import WorkItemStart, next_timer
 from runtime.build import BUILD
-from workflows.queues import LIFECYCLES
+from workflows.queues import LIFECYCLES, staff_queue
 from workflows.search import (
     BUILD_IDS,
     DEPARTMENT_ID,
@@ -62,12 +64,13 @@ class Start:
     reuse: WorkflowIDReusePolicy
     search: list[SearchAttributePair[Any]] = field(default_factory=list)
     summary: str | None = None
+    task_queue: str = LIFECYCLES
 
     @property
     def options(self) -> dict[str, Any]:
         return {
             "id": self.id,
-            "task_queue": LIFECYCLES,
+            "task_queue": self.task_queue,
             "id_reuse_policy": self.reuse,
             "search_attributes": TypedSearchAttributes([*self.search, BY_THIS_BUILD]),
             "static_summary": self.summary,
@@ -97,6 +100,13 @@ class TemporalLifecycles:
             if kind == "stop_clinic":
                 stops = await load_stops(connection, subjects)
                 return {no: _stop(start) for no, start in stops.items() if start.status != "done"}
+            if kind == "work_item":
+                items = await load_work_items(connection, subjects)
+                return {
+                    no: _work_item(start)
+                    for no, start in items.items()
+                    if start.progress.status.open
+                }
             policy = self.config.policies.payment
             payments = [await load_payment_start(connection, no, policy) for no in subjects]
             return {start.payment_no: _payment(start) for start in payments if start}
@@ -277,4 +287,25 @@ def _message(fact: str) -> Start:
         Outgoing(fact, subject, Template(template)),
         REUSE.REJECT_DUPLICATE,  # a fact is told once
         summary=template,
+    )
+
+
+def _work_item(start: WorkItemStart) -> Start:
+    item, progress = start.item, start.progress
+    waits_for = (progress.escalated and item.escalates_to) or item.role
+    search: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, str(progress.status)),
+        SearchAttributePair(WAITING_FOR, str(waits_for)),
+    ]
+    timer = next_timer(item, progress)
+    if timer is not None:
+        search.append(SearchAttributePair(DUE_AT, timer.at))
+    return Start(
+        "WorkItemWorkflow",
+        f"work_item/{item.number}",
+        start,
+        REUSE.ALLOW_DUPLICATE_FAILED_ONLY,
+        search,
+        f"{item.kind} of {item.subject}",
+        staff_queue(item.role),
     )

@@ -14,6 +14,7 @@ from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
 from activities.stop_clinic import StopClinicActivities
+from activities.work_item import WorkItemActivities
 from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
@@ -24,18 +25,26 @@ from runtime.temporal import connect, metrics_runtime
 from workflows.appointment import AppointmentWorkflow
 from workflows.message import MessageWorkflow
 from workflows.payment import PaymentWorkflow
-from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.queues import LIFECYCLES, MESSAGES, STAFF
 from workflows.stop_clinic import StopClinicWorkflow
+from workflows.work_item import WorkItemWorkflow
 
-WORKFLOWS = [AppointmentWorkflow, PaymentWorkflow, MessageWorkflow, StopClinicWorkflow]
+WORKFLOWS = [
+    AppointmentWorkflow,
+    PaymentWorkflow,
+    MessageWorkflow,
+    StopClinicWorkflow,
+    WorkItemWorkflow,
+]
+QUEUES = (LIFECYCLES, MESSAGES, *STAFF)
 CACHED = 3000
 MESSAGES_PER_SECOND = 50.0  # what providers usually bear; the queue waits, nothing is lost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "queues", nargs="*", metavar="QUEUE", choices=[[], LIFECYCLES, MESSAGES], default=[],
-        help=f"task queues to answer: {LIFECYCLES}, {MESSAGES} (default: all)",
+        "queues", nargs="*", metavar="QUEUE", choices=[[], *QUEUES], default=[],
+        help=f"task queues to answer: {', '.join(QUEUES)} (default: all)",
     )  # fmt: skip
     parser.add_argument(
         "--metrics", metavar="HOST:PORT", help="serve the worker's Prometheus metrics here"
@@ -43,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    return uvloop.run(_serve(args.queues or [LIFECYCLES, MESSAGES], args.metrics))
+    return uvloop.run(_serve(args.queues or list(QUEUES), args.metrics))
 
 
 async def _serve(queues: list[str], metrics: str | None) -> int:
@@ -79,7 +88,10 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         lifecycles,
         ZoneInfo(entry.config.hospital.time_zone),
         entry.metrics.payment,
+        entry.config.policies.payment.refund_retry_for,
+        entry.config.policies.work_items.lease,
     )
+    work_items = WorkItemActivities(engine, entry.config.hospital.id)
     messages = MessageActivities(
         engine,
         entry.keyring,
@@ -111,17 +123,27 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             stops.call_off_order,
             stops.count_open_orders,
             stops.record_stop,
+            work_items.open_work_item,
+            work_items.record_work_item,
         ],
         MESSAGES: [messages.send_message],
     }
+
+
+def workflows_of(queue: str) -> list[type]:
+    if queue in STAFF:
+        return [WorkItemWorkflow]
+    return WORKFLOWS if queue == LIFECYCLES else []
 
 
 def worker(client: Client, queue: str, activities: Activities) -> Worker:
     return Worker(
         client,
         task_queue=queue,
-        workflows=WORKFLOWS if queue == LIFECYCLES else [],
-        activities=activities[queue],
+        workflows=workflows_of(queue),
+        activities=activities.get(queue, []),
+        # People are slow: a queue of theirs needs few ears.
+        max_concurrent_workflow_task_polls=2 if queue in STAFF else None,
         max_task_queue_activities_per_second=MESSAGES_PER_SECOND if queue == MESSAGES else None,
         # Not `deployment_config`: that has the server write each workflow's line in the visibility
         # store again after its first task, a fifth of its work.

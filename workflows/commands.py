@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from domain.access import Capacity
+from domain.access import Capacity, Role
 from domain.order import Actor
 
 
@@ -33,6 +33,34 @@ class Reschedule:
 
     by: Command
     schedule_id: int
+
+
+@dataclass(frozen=True)
+class StaffCommand:
+    """A member of staff asks something of a work item: the role they act in, and the account."""
+
+    role: Role
+    account_id: int
+
+    @property
+    def actor(self) -> Actor:
+        return Actor(str(self.role), self.account_id)
+
+
+@dataclass(frozen=True)
+class Reassign:
+    """An operator gives a work item to somebody of its role."""
+
+    by: StaffCommand
+    account_id: int
+
+
+@dataclass(frozen=True)
+class Decide:
+    """What somebody decided: one of the work item's codes."""
+
+    by: StaffCommand
+    decision: str
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ class Waiting:
     """Whom an order waits for, until when, and what happens then by itself."""
 
     whom: str  # a code
-    until: datetime
+    until: datetime | None  # None: for ever
     then: str
 
 
@@ -30,7 +30,9 @@ def show(status: str, waiting: Waiting | None) -> None:
             [
                 ORDER_STATUS.value_set(status),
                 WAITING_FOR.value_set(waiting.whom) if waiting else WAITING_FOR.value_unset(),
-                DUE_AT.value_set(waiting.until) if waiting else DUE_AT.value_unset(),
+                DUE_AT.value_set(waiting.until)
+                if waiting and waiting.until
+                else DUE_AT.value_unset(),
             ]
         )
 
@@ -45,6 +47,11 @@ def show_place(department_id: int, doctor_id: int) -> None:
 def _in_words(status: str, waiting: Waiting | None) -> str:
     if waiting is None:
         return f"**{status}**: nothing more will happen."
+    if waiting.until is None:
+        return (
+            f"**{status}**: waiting for **{waiting.whom}** since "
+            f"{workflow.now():%Y-%m-%d %H:%M} UTC; {waiting.then}."
+        )
     since = workflow.now().astimezone(waiting.until.tzinfo)
     return (
         f"**{status}**: waiting for **{waiting.whom}** since {since:%Y-%m-%d %H:%M}, "

@@ -5,7 +5,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from workflows.queues import MESSAGES
+from workflows.queues import LIFECYCLES, MESSAGES
 
 # Rows are written in the end, whatever happens meanwhile: no limit to the attempts.
 DB_WRITE = workflow.ActivityConfig(
@@ -14,6 +14,8 @@ DB_WRITE = workflow.ActivityConfig(
         initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10)
     ),
 )
+# The same from a workflow on a queue of its own, whose workers write no rows.
+DB_WRITE_ELSEWHERE = workflow.ActivityConfig(task_queue=LIFECYCLES, **DB_WRITE)
 # An order waits for the last word on its money as long as the gateway takes to give it.
 SETTLE = workflow.ActivityConfig(
     start_to_close_timeout=timedelta(seconds=60),

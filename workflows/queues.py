@@ -1,4 +1,14 @@
 """Which worker answers what. A queue is a kind of work that can be scaled and stopped alone."""
 
+from domain.access import Role
+
 LIFECYCLES = "lifecycles"  # workflows, and the activities that write rows or move money
 MESSAGES = "messages"  # what goes out to people; rate-limited
+
+
+def staff_queue(role: Role) -> str:
+    """Where the work items (待办) of a role wait: Temporal's web UI lists them by it."""
+    return f"staff-{role}"
+
+
+STAFF = tuple(staff_queue(role) for role in Role if role is not Role.PATIENT)

@@ -9,6 +9,7 @@ from temporalio.workflow import ParentClosePolicy
 
 from activities.message import Outgoing
 from domain.message import Template
+from workflows.queues import LIFECYCLES
 
 MESSAGE_WORKFLOW = "MessageWorkflow"  # by name: its file belongs into its own sandbox
 
@@ -23,14 +24,20 @@ async def tell(
     """
     fact = f"{subject}:{template}" + (f":{due:%Y%m%dT%H%MZ}" if due else "")
     fact += f":{version}" if version is not None else ""
+    await send(Outgoing(fact, subject, template, due))
+
+
+async def send(message: Outgoing) -> None:
+    """The same for a message that is made out already."""
     try:
         await workflow.start_child_workflow(
             MESSAGE_WORKFLOW,
-            Outgoing(fact, subject, template, due),
-            id=f"message/{fact}",
+            message,
+            id=f"message/{message.fact}",
+            task_queue=LIFECYCLES,  # whatever queue this order waits on
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             parent_close_policy=ParentClosePolicy.ABANDON,
-            static_summary=template,
+            static_summary=message.template,
         )
     except WorkflowAlreadyStartedError:
         workflow.logger.info("told before")

@@ -14,6 +14,7 @@ from db.account.data_keys import (
     SealingKey,
     new_sealing_key,
     sealing_key_for_phone,
+    sealing_key_of_account,
     sealing_key_of_patient,
 )
 from db.account.patients import (
@@ -79,6 +80,7 @@ __all__ = [
     "refresh_session",
     "register_account",
     "sealing_key_for_phone",
+    "sealing_key_of_account",
     "sealing_key_of_patient",
     "set_password",
     "set_preferences",

@@ -70,3 +70,16 @@ async def sealing_key_of_patient(
     )
     row = found.one_or_none()
     return SealingKey(row.id, keyring.unwrap(row.wrapped)) if row else None
+
+
+async def sealing_key_of_account(
+    connection: AsyncConnection, keyring: Keyring, account_id: int
+) -> SealingKey:
+    """The account's own key. Raises NoResultFound without such an account."""
+    found = await connection.execute(
+        select(DataKeyRow.id, DataKeyRow.wrapped)
+        .join(AccountRow, AccountRow.data_key_id == DataKeyRow.id)
+        .where(AccountRow.id == account_id)
+    )
+    row = found.one()
+    return SealingKey(row.id, keyring.unwrap(row.wrapped))

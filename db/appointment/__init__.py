@@ -34,6 +34,12 @@ from db.appointment.rows import AppointmentRow, StopRow, SuspensionRow, Waitlist
 from db.appointment.rules import BookingRules, NoShowRule
 from db.appointment.sessions import SessionFigures, SessionsWanted, find_session, list_sessions
 from db.appointment.starts import TERMS, load_starts
+from db.appointment.suspensions import (
+    Suspension,
+    find_suspension_of,
+    lift_suspension,
+    suspensions_of,
+)
 
 __all__ = [
     "TERMS",
@@ -51,6 +57,7 @@ __all__ = [
     "SessionFigures",
     "SessionsWanted",
     "StopRow",
+    "Suspension",
     "SuspensionRow",
     "WaitlistRow",
     "book",
@@ -61,6 +68,8 @@ __all__ = [
     "find_in_queue",
     "find_order",
     "find_session",
+    "find_suspension_of",
+    "lift_suspension",
     "list_appointments",
     "list_sessions",
     "load_starts",
@@ -73,4 +82,5 @@ __all__ = [
     "queue_of_session",
     "record_move",
     "suspended_until",
+    "suspensions_of",
 ]

@@ -76,6 +76,7 @@ class SuspensionRow(Numbered, Base):
     starts_at: Mapped[datetime]
     ends_at: Mapped[datetime]
     lifted_by: Mapped[int | None]
+    lifted_at: Mapped[datetime | None]
 
 
 class WaitlistRow(Numbered, Base):

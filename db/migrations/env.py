@@ -8,7 +8,8 @@ import db.catalogue
 import db.journal
 import db.message
 import db.outbox
-import db.payment  # noqa: F401  (imported so that every table is known)
+import db.payment
+import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base
 
 context.configure(

@@ -15,9 +15,12 @@ from db.payment.refunds import (
     Refund,
     all_went_back,
     find_refund,
+    is_overdue,
     owe_refund,
     record_refund,
     refunds_of,
+    retry_refund,
+    settle_elsewhere,
 )
 from db.payment.rows import (
     LedgerEntryRow,
@@ -36,6 +39,7 @@ __all__ = [
     "all_went_back",
     "find_payment",
     "find_refund",
+    "is_overdue",
     "keep_pay_url",
     "load_payment_start",
     "money_in_inbox",
@@ -46,4 +50,6 @@ __all__ = [
     "record_payment",
     "record_refund",
     "refunds_of",
+    "retry_refund",
+    "settle_elsewhere",
 ]

@@ -1,16 +1,18 @@
 """Refunds: promised once per cause, never more than came in."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.base import local_today
 from db.outbox import promise
-from db.payment.ledger import transfer
+from db.payment.ledger import ELSEWHERE, transfer
 from db.payment.rows import RefundRow
+from domain.order import NumberPrefix, new_number
 from domain.payment import RefundCause, RefundStatus, refundable, share_of
 
 
@@ -23,12 +25,20 @@ class Refund:
     cause: RefundCause
     status: RefundStatus
     version: int
+    hospital_id: int
 
 
 def _refunds() -> Any:
     r = RefundRow
     return select(
-        r.refund_no, r.payment_no, r.order_no, r.amount, r.cause, r.status, r.version
+        r.refund_no,
+        r.payment_no,
+        r.order_no,
+        r.amount,
+        r.cause,
+        r.status,
+        r.version,
+        r.hospital_id,
     ).order_by(r.id)
 
 
@@ -62,23 +72,45 @@ async def owe_refund(
     Answers the refund's number, that of an earlier call for the same cause, or None when nothing
     is left to give back. The row lock makes the sum true.
     """
+    received = await _lock_payment(connection, payment_no)
+    for refund in reversed(await refunds_of(connection, payment_no)):
+        if refund.cause is cause:
+            return refund.refund_no
+    wanted = share_of(received, share)
+    return await _promise_back(connection, payment_no, refund_no, cause, wanted, received)
+
+
+async def _lock_payment(connection: AsyncConnection, payment_no: str) -> Decimal:
+    """What came in. Nobody else promises money of this payment until the transaction ends."""
+    received: Decimal = (
+        await connection.execute(
+            text("select received from payment where payment_no = :payment_no for update"),
+            {"payment_no": payment_no},
+        )
+    ).scalar_one()
+    return received
+
+
+async def _promise_back(
+    connection: AsyncConnection,
+    payment_no: str,
+    refund_no: str,
+    cause: RefundCause,
+    wanted: Decimal,
+    received: Decimal,
+) -> str | None:
+    """A new refund, of what is left at the most; None when nothing is."""
+    earlier = await refunds_of(connection, payment_no)
+    owed = sum((r.amount for r in earlier if r.status is not RefundStatus.FAILED), Decimal(0))
+    amount = refundable(received, owed, wanted)
+    if not amount:
+        return None
     payment = (
         await connection.execute(
-            text(
-                """select hospital_id, order_no, received from payment
-                    where payment_no = :payment_no for update"""
-            ),
+            text("select hospital_id, order_no from payment where payment_no = :payment_no"),
             {"payment_no": payment_no},
         )
     ).one()
-    earlier = await refunds_of(connection, payment_no)
-    for refund in earlier:
-        if refund.cause is cause:
-            return refund.refund_no
-    owed = sum((r.amount for r in earlier if r.status is not RefundStatus.FAILED), Decimal(0))
-    amount = refundable(payment.received, owed, share_of(payment.received, share))
-    if not amount:
-        return None
     await connection.execute(
         insert(RefundRow).values(
             hospital_id=payment.hospital_id,
@@ -90,25 +122,36 @@ async def owe_refund(
             status=RefundStatus.PENDING,
         )
     )
+    await _tell_payment(connection, payment.order_no, payment_no, "refund_owed", refund_no)
+    return refund_no
+
+
+async def _tell_payment(
+    connection: AsyncConnection, order_no: str, payment_no: str, signal: str, refund_no: str
+) -> None:
     await promise(
         connection,
-        stream=payment.order_no,
+        stream=order_no,
         workflow="payment",
         subject=payment_no,
-        signal="refund_owed",
+        signal=signal,
         args={"refund_no": refund_no},
     )
-    return refund_no
 
 
 async def record_refund(
     connection: AsyncConnection, refund: Refund, status: RefundStatus, at: datetime
 ) -> None:
-    """The gateway's last word on a refund; what went back is in the ledger by the same commit."""
+    """The gateway's last word on a refund; what went back is in the ledger by the same commit.
+
+    Also when a person has said meanwhile that it was paid otherwise: then it was paid twice, and
+    the ledger shows it.
+    """
     await connection.execute(
         text(
             """update refund set status = :status, version = version + 1, finished_at = :at
-                where refund_no = :refund_no and status <> 'succeeded'"""
+                where refund_no = :refund_no
+                  and status not in ('succeeded', 'settled_elsewhere')"""
         ),
         {"refund_no": refund.refund_no, "status": status, "at": at},
     )
@@ -122,9 +165,81 @@ async def all_went_back(connection: AsyncConnection, payment_no: str) -> bool:
     left: Decimal | None = await connection.scalar(
         text(
             """select received - coalesce((select sum(amount) from refund r
-                       where r.payment_no = p.payment_no and r.status = 'succeeded'), 0)
+                       where r.payment_no = p.payment_no
+                         and r.status in ('succeeded', 'settled_elsewhere')), 0)
                  from payment p where payment_no = :payment_no"""
         ),
         {"payment_no": payment_no},
     )
     return left == 0
+
+
+# What a person decides about one that is stuck
+
+
+async def is_overdue(connection: AsyncConnection, refund_no: str, patience: timedelta) -> bool:
+    """Whether it has been on its way for longer than that, since it was promised or since a
+    person last looked at it."""
+    overdue: bool | None = await connection.scalar(
+        text(
+            """select now() > :patience + greatest(r.created_at, (
+                       select max(w.closed_at) from work_item w
+                        where w.kind = 'refund_stuck' and w.subject = r.refund_no))
+                 from refund r where r.refund_no = :refund_no and r.status = 'pending'"""
+        ),
+        {"refund_no": refund_no, "patience": patience},
+    )
+    return bool(overdue)
+
+
+async def retry_refund(connection: AsyncConnection, refund_no: str) -> None:
+    """The money goes on its way again: under the same number while the gateway may still make it
+    (a new one could pay twice), under a new one when it refused for good."""
+    refund = await _stuck(connection, refund_no)
+    if refund is None:
+        return
+    if refund.status is RefundStatus.PENDING:
+        await _tell_payment(
+            connection, refund.order_no, refund.payment_no, "refund_owed", refund_no
+        )
+        return
+    received = await _lock_payment(connection, refund.payment_no)
+    number = new_number(NumberPrefix.REFUND, await local_today(connection))
+    await _promise_back(
+        connection, refund.payment_no, number, refund.cause, refund.amount, received
+    )
+
+
+async def settle_elsewhere(
+    connection: AsyncConnection, refund_no: str, *, by: int | None, at: datetime
+) -> None:
+    """A person found that the money went back by other means: at the counter, by bank transfer.
+    What the gateway holds stays the hospital's."""
+    refund = await _stuck(connection, refund_no)
+    if refund is None:
+        return
+    await connection.execute(
+        text(
+            """update refund set status = 'settled_elsewhere', version = version + 1,
+                   finished_at = :at, settled_by = :by where refund_no = :refund_no"""
+        ),
+        {"refund_no": refund_no, "at": at, "by": by},
+    )
+    key = f"settled:{refund_no}"
+    await transfer(connection, key, refund.payment_no, at, -refund.amount, through=ELSEWHERE)
+    await _tell_payment(
+        connection, refund.order_no, refund.payment_no, "refund_finished", refund_no
+    )
+
+
+async def _stuck(connection: AsyncConnection, refund_no: str) -> Refund | None:
+    """The refund, its row locked, unless it is done, or another one took its place."""
+    locked = _refunds().where(RefundRow.refund_no == refund_no).with_for_update()
+    row = (await connection.execute(locked)).one_or_none()
+    if row is None:
+        return None
+    refund = _refund(row)
+    if refund.status not in (RefundStatus.PENDING, RefundStatus.FAILED):
+        return None
+    later = [r for r in await refunds_of(connection, refund.payment_no) if r.cause is refund.cause]
+    return refund if later[-1].refund_no == refund_no else None

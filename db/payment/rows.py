@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Numbered
@@ -41,7 +41,15 @@ class PaymentRow(Numbered, Base):
 class RefundRow(Numbered, Base):
     __tablename__ = "refund"
     __table_args__ = (
-        UniqueConstraint("payment_no", "cause"),
+        # One that failed for good may be followed by another.
+        Index(
+            "uq_refund_one_a_cause",
+            "payment_no",
+            "cause",
+            unique=True,
+            postgresql_where=text("status <> 'failed'"),
+        ),
+        Index("ix_refund_payment", "payment_no"),
         CheckConstraint("amount > 0", name="amount_positive"),
     )
 
@@ -55,6 +63,7 @@ class RefundRow(Numbered, Base):
     version: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
+    settled_by: Mapped[int | None]  # the account that found it paid otherwise
 
 
 class LedgerTransferRow(Numbered, Base):

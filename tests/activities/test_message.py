@@ -219,6 +219,7 @@ async def test_no_message_by_sms_or_email_tells_of_health(
     await till.open(order_no)
     await till.take()
     await till.owe(RefundCause.CLINIC)
+    await clinic.suspend(order_no)
     for template in EVERY:
         subject = "R-clinic" if template is Template.PAYMENT_REFUNDED else order_no
         message = Outgoing(f"{subject}:{template}", subject, template)

@@ -10,7 +10,8 @@ import db.catalogue
 import db.journal
 import db.message
 import db.outbox
-import db.payment  # noqa: F401
+import db.payment
+import db.work_item  # noqa: F401
 from db.base import Base
 from db.migrate import is_current, migrate
 

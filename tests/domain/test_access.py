@@ -5,6 +5,7 @@ import pytest
 from domain.access import (
     APPOINTMENT,
     BY_ROLE,
+    WORK_ITEM,
     Action,
     Caller,
     Capacity,
@@ -38,26 +39,37 @@ ALLOWED = {
     A.EXTEND: "u",
     A.CANCEL_AND_REFUND: "u",
 }
-LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "u": C.OPERATOR, "N": C.NURSE}
+OF_WORK_ITEMS = {
+    A.SEE: "su",
+    A.CLAIM: "s",
+    A.RELEASE: "su",
+    A.REASSIGN: "u",
+    A.DECIDE: "s",
+}
+LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "s": C.ITS_STAFF, "u": C.OPERATOR, "N": C.NURSE}
+TABLES = [(APPOINTMENT, ALLOWED), (WORK_ITEM, OF_WORK_ITEMS)]
+EACH = [(rules, by_hand, action) for rules, by_hand in TABLES for action in by_hand]
 
 
 def test_the_table_is_whole():
-    assert set(ALLOWED) == set(APPOINTMENT)
-    assert set(A) == set(APPOINTMENT) | set(BY_ROLE)
+    for rules, by_hand in TABLES:
+        assert set(by_hand) == set(rules)
+    assert set(A) == set(APPOINTMENT) | set(WORK_ITEM) | set(BY_ROLE)
     assert set(LETTERS.values()) == set(C)
 
 
 @pytest.mark.parametrize("capacity", C)
-@pytest.mark.parametrize("action", ALLOWED)
-def test_each_capacity_alone(action, capacity):
-    allowed = capacity in {LETTERS[letter] for letter in ALLOWED[action]}
-    verdict = judge(APPOINTMENT, action, frozenset({capacity}))
-    assert verdict is (V.ALLOWED if allowed else V.FORBIDDEN)
+@pytest.mark.parametrize(("rules", "by_hand", "action"), EACH)
+def test_each_capacity_alone(rules, by_hand, action, capacity):
+    allowed = capacity in {LETTERS[letter] for letter in by_hand[action]}
+    sees = capacity in {LETTERS[letter] for letter in by_hand[A.SEE]}
+    verdict = judge(rules, action, frozenset({capacity}))
+    assert verdict is (V.ALLOWED if allowed else V.FORBIDDEN if sees else V.HIDDEN)
 
 
-@pytest.mark.parametrize("action", ALLOWED)
-def test_what_does_not_concern_one_does_not_exist(action):
-    assert judge(APPOINTMENT, action, frozenset()) is V.HIDDEN
+@pytest.mark.parametrize(("rules", "by_hand", "action"), EACH)
+def test_what_does_not_concern_one_does_not_exist(rules, by_hand, action):
+    assert judge(rules, action, frozenset()) is V.HIDDEN
 
 
 @pytest.mark.parametrize(
@@ -87,6 +99,14 @@ def test_an_object_without_a_doctor_is_no_doctors():
     assert capacities(caller(R.DOCTOR, doctor_id=70), Stake(account_id=1)) == set()
 
 
+def test_what_waits_for_a_role_concerns_its_people():
+    waiting = Stake(None, roles=frozenset({R.PHARMACIST, R.CHIEF_PHARMACIST}))
+    assert capacities(caller(R.PHARMACIST), waiting) == {C.ITS_STAFF}
+    assert capacities(caller(R.CHIEF_PHARMACIST, R.DOCTOR), waiting) == {C.ITS_STAFF}
+    assert capacities(caller(R.OPERATOR), waiting) == {C.OPERATOR}
+    assert capacities(caller(R.DOCTOR, doctor_id=70), waiting) == set()
+
+
 @pytest.mark.parametrize(
     ("action", "held", "capacity"),
     [
@@ -108,6 +128,8 @@ BY_HAND = {
     A.SEE_QUEUES: {R.OPERATOR, R.NURSE},
     A.DECODE_PAYLOADS: {R.OPERATOR},
     A.KEEP_PATIENTS: {R.PATIENT},
+    A.WORK: {R.DOCTOR, R.CHIEF_PHARMACIST, R.PHARMACIST, R.NURSE, R.OPERATOR},
+    A.APPEAL: {R.PATIENT},
 }
 
 

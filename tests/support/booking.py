@@ -149,6 +149,18 @@ class Clinic:
         async with self.engine.begin() as connection:
             await record_move(connection, a_move(order_no, version, to, **more), RULES)
 
+    async def suspend(self, order_no: str, days: int = 90) -> int:
+        """The person of this order may not book for so long. The suspension's id."""
+        (made,) = await self.ids(
+            """insert into booking_suspension (hospital_id, person_index, order_no, starts_at,
+                                               ends_at)
+               select hospital_id, person_index, order_no, now(), now() + make_interval(days => :d)
+                 from appointment where order_no = :order_no returning id""",
+            order_no=order_no,
+            d=days,
+        )
+        return int(made)
+
     async def value(self, query: str, **values: Any) -> Any:
         async with self.engine.connect() as connection:
             return (await connection.execute(text(query), values)).scalar_one()

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,11 +14,20 @@ from activities.appointment import Extension, Rescheduled, Rescheduling
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
 from activities.stop_clinic import Batch, Calling
+from activities.work_item import Change
 from domain.appointment import AppointmentMove
 from domain.message import Channel, Template
 from domain.order import Move
 from domain.payment import MoneyTaken, RefundCause, RefundStatus, Settlement
 from domain.stop_clinic import Called
+from domain.work_item import (
+    NewWorkItem,
+    Progress,
+    WorkItem,
+    WorkItemMove,
+    WorkItemStart,
+    WorkItemStatus,
+)
 from tests.support.temporal import Activities, Troubles
 from workflows.queues import LIFECYCLES, MESSAGES
 
@@ -219,6 +228,48 @@ class MessageOutside:
         if sending.channel in self.closed:
             raise ApplicationError("no_address", type="ChannelClosed", non_retryable=True)
         return sending.channel in self.receipts_from
+
+
+@dataclass
+class WorkItemOutside:
+    """The rows of work items."""
+
+    troubles: Troubles
+    moves: list[WorkItemMove] = field(default_factory=list)
+    rows: dict[str, WorkItemStart] = field(default_factory=dict)  # by kind, subject and round
+    news: dict[str, Template] = field(default_factory=dict)  # by decision: what the patient hears
+
+    @property
+    def events(self) -> list[str]:
+        return [move.event for move in self.moves]
+
+    @activity.defn
+    async def open_work_item(self, new: NewWorkItem) -> WorkItemStart:
+        await self.troubles.meet()
+        name = f"{new.kind}:{new.subject}:{new.round}"
+        terms = {f.name: getattr(new, f.name) for f in fields(WorkItem) if f.name != "number"}
+        return self.rows.setdefault(
+            name, WorkItemStart(WorkItem(number=f"W-{len(self.rows) + 1}", **terms))
+        )
+
+    @activity.defn
+    async def record_work_item(self, change: Change) -> Outgoing | None:
+        await self.troubles.meet()
+        move = change.move
+        self.moves.append(move)
+        for name, start in self.rows.items():
+            if start.item.number == move.order_no:
+                progress = Progress(
+                    WorkItemStatus(move.to_status),
+                    move.version,
+                    move.claimed_by,
+                    move.lease_until,
+                    move.escalated,
+                    move.decision,
+                )
+                self.rows[name] = replace(start, progress=progress)
+        news = self.news.get(move.decision)
+        return Outgoing(f"{move.order_no}:{news}", change.subject, news) if news else None
 
 
 def activities_of(*fakes: object) -> Activities:

@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from runtime.lifecycles import Start
-from workers.serve import WORKFLOWS
+from workers.serve import WORKFLOWS, workflows_of
 from workflows import search
 from workflows.queues import LIFECYCLES, MESSAGES
 from workflows.search import DUE_AT, ORDER_STATUS, WAITING_FOR
@@ -69,11 +69,14 @@ async def _register_search_attributes(client: Client) -> None:
 
 
 @asynccontextmanager
-async def working(client: Client, activities: Activities) -> AsyncIterator[None]:
-    """Workers for every queue, with these activities instead of the real ones."""
+async def working(
+    client: Client, activities: Activities, staff: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Workers for the queues, of staff's those that are named, with these activities instead of
+    the real ones."""
     # A build id spares each worker the hashing of every loaded module.
     common: dict[str, Any] = {"identity": NAME, "build_id": NAME}
-    async with (
+    workers = [
         Worker(
             client,
             task_queue=LIFECYCLES,
@@ -82,7 +85,12 @@ async def working(client: Client, activities: Activities) -> AsyncIterator[None]
             **common,
         ),
         Worker(client, task_queue=MESSAGES, activities=activities[MESSAGES], **common),
-    ):
+    ]
+    for queue in staff:
+        workers.append(Worker(client, task_queue=queue, workflows=workflows_of(queue), **common))
+    async with AsyncExitStack() as stack:
+        for worker in workers:
+            await stack.enter_async_context(worker)
         yield
 
 

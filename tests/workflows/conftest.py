@@ -21,17 +21,20 @@ from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
 from domain.stop_clinic import Called, CallOff, StopStart
+from domain.work_item import WorkItemStart
 from runtime.codec import data_converter
 from runtime.lifecycles import (  # the very options that the relay starts with
     _appointment,
     _payment,
     _stop,
+    _work_item,
 )
 from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
     StopOutside,
+    WorkItemOutside,
     activities_of,
 )
 from tests.support.temporal import (
@@ -70,12 +73,17 @@ class World:
     messages: MessageOutside
     stops: StopOutside
     pausing: Pausing  # the workers' codec
+    work_items: WorkItemOutside
+    staff: tuple[str, ...] = ()  # whose queues are worked on
 
     def working(self) -> AbstractAsyncContextManager[None]:
         config = self.env.client.config()
         converter = replace(config["data_converter"], payload_codec=self.pausing)
-        fakes = activities_of(self.appointments, self.payments, self.messages, self.stops)
-        return working(Client(**{**config, "data_converter": converter}), fakes)
+        fakes = activities_of(
+            self.appointments, self.payments, self.messages, self.stops, self.work_items
+        )
+        client = Client(**{**config, "data_converter": converter})
+        return working(client, fakes, self.staff)
 
     async def told(self, *templates: Template) -> None:
         """Messages go their own way: what an order says may be told after it ended."""
@@ -172,6 +180,9 @@ class World:
         start = StopStart(new_number(NumberPrefix.STOP_CLINIC, now.date()), call_off)
         return await started(self.env.client, _stop(start)), start
 
+    async def work(self, start: WorkItemStart) -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _work_item(start))
+
     async def opened(self) -> tuple[WorkflowHandle[Any, Any], PaymentStart]:
         start = await self.new_payment()
         return await self.pay(start), start
@@ -191,6 +202,7 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             MessageOutside(troubles),
             StopOutside(troubles),
             Pausing(converter.payload_codec),
+            WorkItemOutside(troubles),
         )
 
 
@@ -200,15 +212,15 @@ async def world(idle_world: World) -> AsyncIterator[World]:
         yield idle_world
 
 
-Ending = Callable[[WorkflowHandle[Any, Any]], Awaitable[str]]
+Ending = Callable[[WorkflowHandle[Any, Any]], Awaitable[Any]]
 
 
 @pytest.fixture
 def ending(request: pytest.FixtureRequest) -> Ending:
     """The workflow's result; its history is kept when asked for by `--record-histories`."""
 
-    async def ended(handle: WorkflowHandle[Any, Any]) -> str:
-        result: str = await handle.result()
+    async def ended(handle: WorkflowHandle[Any, Any]) -> Any:
+        result = await handle.result()
         if request.config.getoption("--record-histories", default=False):
             group = request.node.parent.name.removeprefix("Test")
             words = re.findall("[A-Z]?[a-z0-9]+", f"{group} {request.node.name[5:]}")

@@ -15,6 +15,7 @@ from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
 from activities.stop_clinic import StopClinicActivities
+from activities.work_item import WorkItemActivities
 from runtime.config import load_config
 from runtime.entry import Entry
 from runtime.metrics import Metrics
@@ -25,6 +26,7 @@ from tests.support.outside import (
     MessageOutside,
     PaymentOutside,
     StopOutside,
+    WorkItemOutside,
     activities_of,
 )
 from tests.support.temporal import Troubles
@@ -37,6 +39,7 @@ REAL = {
     PaymentOutside: PaymentActivities,
     MessageOutside: MessageActivities,
     StopOutside: StopClinicActivities,
+    WorkItemOutside: WorkItemActivities,
 }
 PERSONAL = {
     "name", "phone", "mobile", "email", "address", "id_card", "id_number", "birthday", "gender",

@@ -24,6 +24,6 @@ async def test_a_recorded_history_is_replayed(replayer, path):
     await replayer.replay_workflow(history)
 
 
-@pytest.mark.parametrize("lifecycle", ["appointment", "payment", "message"])
+@pytest.mark.parametrize("lifecycle", ["appointment", "payment", "message", "work_item"])
 def test_every_lifecycle_has_recorded_histories(lifecycle):
     assert any(path.parent.name == lifecycle for path in RECORDED)

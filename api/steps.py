@@ -1,0 +1,62 @@
+"""What happens next to a work item by itself, in a sentence."""
+
+from zoneinfo import ZoneInfo
+
+from domain.access import Role
+from domain.message import Language, tell_instant
+from domain.work_item import NextStep, Step, WorkItem, WorkItemStatus
+
+ROLES: dict[Role, str] = {
+    Role.DOCTOR: "医生",
+    Role.CHIEF_PHARMACIST: "主任药师",
+    Role.PHARMACIST: "药师",
+    Role.NURSE: "护士",
+    Role.OPERATOR: "运营人员",
+}
+SENTENCES: dict[Step, dict[Language, str]] = {
+    Step.LEASE_OVER: {
+        Language.ZH: "{at} 仍未决定,同岗位的其他人可领取。",
+        Language.EN: "Undecided at {at}, anybody of the role may claim it.",
+    },
+    Step.ESCALATE: {
+        Language.ZH: "{at} 仍未决定,将升级至{whom}。",
+        Language.EN: "Undecided at {at}, it is escalated to the {whom}.",
+    },
+    Step.EXPIRE: {
+        Language.ZH: "{at} 仍未决定,将自动关闭{code}。",
+        Language.EN: "Undecided at {at}, it expires{code}.",
+    },
+}
+NOTHING = {Language.ZH: "不会自动处理。", Language.EN: "Nothing happens by itself."}
+OVER = {Language.ZH: "已结束。", Language.EN: "It is over."}
+
+
+def in_words(
+    step: NextStep | None,
+    item: WorkItem,
+    status: WorkItemStatus,
+    language: Language,
+    zone: ZoneInfo,
+) -> str:
+    """Instants are told in `zone`, the hospital's."""
+    if not status.open:
+        return OVER[language]
+    if step is None:
+        return NOTHING[language]
+    return SENTENCES[step.step][language].format(
+        at=tell_instant(step.at, language, zone),
+        whom=_role(item.escalates_to, language),
+        code=_code(item.at_deadline, language),
+    )
+
+
+def _role(role: Role | None, language: Language) -> str:
+    if role is None:
+        return ""
+    return ROLES[role] if language is Language.ZH else role.replace("_", " ")
+
+
+def _code(code: str, language: Language) -> str:
+    if not code:
+        return ""
+    return f"({code})" if language is Language.ZH else f" as {code}"
