@@ -29,9 +29,9 @@ from db.outbox import CHANNEL
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.lifecycles import Start, TemporalLifecycles
-from runtime.metrics import Metrics
-from runtime.temporal import connect
-from workers.serve import open_activities, worker
+from runtime.metrics import Metrics, served
+from runtime.temporal import connect, metrics_runtime
+from workers.serve import add_metrics_arguments, open_activities, worker
 from workflows.queues import LIFECYCLES
 
 log = structlog.get_logger(__name__)
@@ -222,20 +222,21 @@ async def keep_tidy(engine: AsyncEngine) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The relay takes none."""
+    add_metrics_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    return uvloop.run(_serve())
+    return uvloop.run(_serve(args))
 
 
-async def _serve() -> int:
+async def _serve(args: argparse.Namespace) -> int:
     """The relay, with a worker of its own beside it: what it starts it can begin at once, without
     the way through a task queue."""
     entry = enter("relay")
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        client = await _connected(entry, stop)
+        stack.enter_context(served(entry.metrics.registry, args.metrics))
+        client = await _connected(entry, stop, args.temporal_metrics)
         if client is None:
             return 0
         engine = entry.engine(pool_size=3)
@@ -252,13 +253,14 @@ async def _serve() -> int:
     return 0
 
 
-async def _connected(entry: Entry, stop: asyncio.Event) -> Client | None:
+async def _connected(entry: Entry, stop: asyncio.Event, metrics: str | None) -> Client | None:
     """Once Temporal answers; None when told to stop before. Until then promises wait in their
     rows, where they are safe."""
+    runtime = metrics_runtime(metrics) if metrics else None
+    settings, keyring = entry.settings.temporal, entry.keyring
     while not stop.is_set():
         with suppress(RuntimeError):
-            settings, keyring = entry.settings.temporal, entry.keyring
-            return await connect(settings, keyring, lazy=False, process="relay")
+            return await connect(settings, keyring, lazy=False, runtime=runtime, process="relay")
         log.warning("relay_waits", error="TemporalAway")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1)
