@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 BATCH = 100
 AT_ONCE = 24  # few enough that the worker beside has a place free for each first task
 TIDY_EVERY = 3600.0  # seconds
+MEASURE_EVERY = 2.0  # seconds
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -91,7 +92,6 @@ class Relay:
                 while await self.relay_once():
                     if stop.is_set():
                         return
-                await self._measure()
             except (TemporalAway, SQLAlchemyError) as error:
                 log.warning("relay_waits", error=type(error).__name__)
                 await asyncio.sleep(1)
@@ -189,11 +189,6 @@ class Relay:
                 await connection.execute(LATER, {"id": promise.id, "error": error})
         await connection.execute(KEPT, {"ids": kept})
 
-    async def _measure(self) -> None:
-        async with self.engine.connect() as connection:
-            row = (await connection.execute(WAITING)).one()
-        self.metrics.outbox(row.waiting, row.oldest)
-
 
 async def listen(database_url: str, rung: asyncio.Event) -> None:
     """Ring whenever somebody writes to the outbox; a lost connection is made again."""
@@ -208,6 +203,16 @@ async def listen(database_url: str, rung: asyncio.Event) -> None:
         except psycopg.Error as error:
             log.warning("not_listening", error=type(error).__name__)
         await asyncio.sleep(1)
+
+
+async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
+    """Count what waits, above all while Temporal is away and nothing else happens here."""
+    while True:
+        with suppress(SQLAlchemyError):  # the relay itself says that the database is away
+            async with engine.connect() as connection:
+                row = (await connection.execute(WAITING)).one()
+            metrics.outbox(row.waiting, row.oldest)
+        await asyncio.sleep(MEASURE_EVERY)
 
 
 async def keep_tidy(engine: AsyncEngine) -> None:
@@ -236,11 +241,12 @@ async def _serve(args: argparse.Namespace) -> int:
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
+        engine = entry.engine(pool_size=4)  # two batches, the measuring, the tidying
+        stack.push_async_callback(engine.dispose)
+        await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
         client = await _connected(entry, stop, args.temporal_metrics)
         if client is None:
             return 0
-        engine = entry.engine(pool_size=3)
-        stack.push_async_callback(engine.dispose)
         activities = open_activities(entry, client, stack)
         await stack.enter_async_context(worker(client, LIFECYCLES, activities))
         listening = listen(entry.settings.database_url, rung)
