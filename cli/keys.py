@@ -1,7 +1,7 @@
 """`./hospital keys`: the keyring's life. `docs/operations.md` tells the order of a rotation.
 
-`create`, `add` and `use` change a file and ask nobody. `count`, `rewrap` and `remove` also ask the
-database, under HOSPITAL_KEYRING and HOSPITAL_DATABASE_URL. No key is ever printed.
+`create`, `add` and `use` change a file and ask nobody; `remove` asks the database first. `count`
+and `rewrap` are about the database, and read HOSPITAL_KEYRING. No key is ever printed.
 """
 
 import argparse
@@ -33,10 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def action(name: str, run: Callable[[argparse.Namespace], int], help: str) -> None:
         one = actions.add_parser(name, help=help, description=help, allow_abbrev=False)
         one.set_defaults(run=run)
-        if name in ("create", "add", "use"):
+        if name in ("create", "add", "use", "remove"):
             one.add_argument("file", type=Path, metavar="FILE")
         if name in ("use", "remove"):
             one.add_argument("key", metavar="KEY", help="its id, such as k2")
+        if name == "remove":
+            one.add_argument(
+                "--unused", action="store_true", help="do not ask: `keys count` said 0 for it"
+            )
 
     action("create", _create, "write a new keyring; an existing one is never touched")
     action("add", _add, "add a key that opens but does not seal yet, and print its id")
@@ -108,11 +112,12 @@ def _rewrap(_args: argparse.Namespace) -> int:
 
 
 def _remove(args: argparse.Namespace) -> int:
-    settings = read_settings(os.environ)
-    left = _with_database(settings.database_url, _counts).get(args.key, 0)
-    if left:
-        raise KeysError(f"{left} data keys are wrapped under {args.key}; run `keys rewrap` first")
-    remove_key(settings.keyring_path, args.key)
+    if not args.unused:
+        url = read_settings(os.environ).database_url
+        left = _with_database(url, _counts).get(args.key, 0)
+        if left:
+            raise KeysError(f"{left} data keys are wrapped under {args.key}: `keys rewrap` first")
+    remove_key(args.file, args.key)
     print(f"{args.key} is removed. Backups from before need it: keep it with them.")
     return 0
 

@@ -47,13 +47,13 @@ def test_a_rotation_from_the_first_key_to_the_second(
     assert run("add", str(file)) == 0
     assert Keyring.load(file).current == "k1"
     assert run("use", str(file), "k2") == 0
-    assert run("remove", "k1") == 1
+    assert run("remove", str(file), "k1") == 1
     assert "1 data keys are wrapped under k1" in capsys.readouterr().err
     assert run("rewrap") == 0
     assert "1 data keys are wrapped anew.\nk1: 0\nk2: 1 (current)\n" in capsys.readouterr().out
     assert run("rewrap") == 0
     assert "0 data keys are wrapped anew." in capsys.readouterr().out
-    assert run("remove", "k1") == 0
+    assert run("remove", str(file), "k1") == 0
     last = Keyring.load(file)
     assert (last.current, set(last.keys), last.index) == ("k2", {"k2"}, first.index)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -61,7 +61,7 @@ def test_a_rotation_from_the_first_key_to_the_second(
 
 def test_an_id_is_never_given_twice(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("add", str(file))
-    assert run("remove", "k2") == 0
+    assert run("remove", str(file), "k2", "--unused") == 0
     capsys.readouterr()
     run("add", str(file))
     assert capsys.readouterr().out == "k3\n"
@@ -71,8 +71,8 @@ def test_an_id_is_never_given_twice(file: Path, capsys: pytest.CaptureFixture[st
     ("words", "said"),
     [
         (("use", "FILE", "k9"), "the keyring has no key k9"),
-        (("remove", "k9"), "the keyring has no key k9"),
-        (("remove", "k1"), "k1 is the current key"),
+        (("remove", "FILE", "k9"), "the keyring has no key k9"),
+        (("remove", "FILE", "k1"), "k1 is the current key"),
         (("create", "FILE"), "File exists"),
     ],
 )

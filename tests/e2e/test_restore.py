@@ -119,3 +119,23 @@ def test_an_order_that_ended_after_the_backup_can_be_ended_again(shaken: House) 
     eventually(refused, within=60, what="a second refund refused")
     given = shaken.at_gateway("select state from refund where payment_no = ?", payment["paymentNo"])
     assert [one["state"] for one in given] == ["succeeded"]
+
+
+def test_an_order_made_after_the_backup_ends_without_a_row(shaken: House) -> None:
+    patient = register(shaken)
+    dump = back_up(shaken)
+    order = patient.book(make_slot(shaken), hasty=True)
+    number = f"appointment/{order['orderNo']}"
+    eventually(lambda: number in running(shaken), what="its workflow")
+    with closed(shaken):
+        restore(shaken, dump)
+    assert patient.send("GET", f"/appointments/{order['id']}").status_code == 404
+    eventually(lambda: number not in running(shaken), within=60, what="its end")
+    assert shaken.sql("select 1 from appointment where order_no = %s", order["orderNo"]) == []
+
+
+def running(house: House) -> str:
+    binary = house.temporal.command.argv[0]
+    query = 'ExecutionStatus = "Running"'
+    command = [binary, "workflow", "list", "--query", query, "--address", house.temporal.address]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
