@@ -52,7 +52,9 @@ async def _serve(args: argparse.Namespace) -> int:
             access_log=False,
             timeout_graceful_shutdown=GOODBYE,
             http="httptools",
-            proxy_headers=False,
+            # Limits count by address: without this every patient behind the proxy is one.
+            proxy_headers=bool(entry.settings.trusted_proxies),
+            forwarded_allow_ips=list(entry.settings.trusted_proxies),
             server_header=False,
         )
         await warm(context.engine)

@@ -21,6 +21,8 @@ COMMANDS = {
     "sandbox-gateway": ("sandbox.gateway", "stand in for the payment gateway"),
     "migrate": ("cli.migrate", "bring the database and Temporal's search attributes up to date"),
     "seed": ("cli.seed", "load the configuration and the demonstration data"),
+    "keys": ("cli.keys", "make a keyring, rotate its keys, wrap data keys anew"),
+    "resume": ("cli.resume", "give every unfinished order its workflow again, after a restore"),
     "bench": ("cli.bench", "measure a running system"),
     "test": ("cli.testing", "check style, types and imports, and run the tests"),
     "version": ("cli.version", "print the version"),

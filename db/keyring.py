@@ -109,9 +109,62 @@ def create_keyring(path: Path) -> None:
         "keys": {"k1": b64encode(secrets.token_bytes(32)).decode()},
         "index": b64encode(secrets.token_bytes(32)).decode(),
     }
+    _write(path, ring)
+
+
+def add_key(path: Path) -> str:
+    """Add a key to a keyring file and give its id. It opens; it does not seal before `use_key`:
+    every process must know it first. Raises OSError or ValueError."""
+    ring = _read(path)
+    used = [int(name[1:]) for name in ring["keys"] if name[:1] == "k" and name[1:].isdecimal()]
+    name = f"k{max([ring.get('last', 0), *used]) + 1}"
+    ring["last"] = int(name[1:])  # an id of a key that was removed never means another key
+    ring["keys"][name] = b64encode(secrets.token_bytes(32)).decode()
+    _replace(path, ring)
+    return name
+
+
+def use_key(path: Path, name: str) -> None:
+    """Seal with this key from now on. Raises UnknownKey, OSError or ValueError."""
+    ring = _read(path)
+    if name not in ring["keys"]:
+        raise UnknownKey(name)
+    _replace(path, {**ring, "current": name})
+
+
+def remove_key(path: Path, name: str) -> None:
+    """Raises UnknownKey, OSError, and ValueError for the current one too."""
+    ring = _read(path)
+    if name not in ring["keys"]:
+        raise UnknownKey(name)
+    if name == ring["current"]:
+        raise ValueError(f"{name} is the current key")
+    _replace(path, {**ring, "keys": {k: v for k, v in ring["keys"].items() if k != name}})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    Keyring.load(path)
+    ring: dict[str, Any] = json.loads(path.read_text())
+    return ring
+
+
+def _replace(path: Path, ring: dict[str, Any]) -> None:
+    """All of it or nothing, for the same reader: the owner is kept."""
+    making = path.with_name(f"{path.name}.making")
+    making.unlink(missing_ok=True)
+    _write(making, ring)
+    was, now = path.stat(), making.stat()
+    if (was.st_uid, was.st_gid) != (now.st_uid, now.st_gid):
+        os.chown(making, was.st_uid, was.st_gid)
+    making.replace(path)
+
+
+def _write(path: Path, ring: dict[str, Any]) -> None:
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(file, "w") as out:
         json.dump(ring, out, indent=2)
+        out.flush()
+        os.fsync(out.fileno())
 
 
 def _key(text: str) -> bytes:

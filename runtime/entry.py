@@ -14,7 +14,7 @@ from domain.hospital import HospitalConfig
 from runtime.config import load_config
 from runtime.logs import configure_logs
 from runtime.metrics import Metrics
-from runtime.settings import Settings, read_settings
+from runtime.settings import Settings, SettingsError, read_settings
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,33 @@ def enter(process: str) -> Entry:
     """Read everything once. Raises SettingsError, ConfigError, OSError or ValueError."""
     settings = read_settings(os.environ)
     configure_logs(settings.log_format, process)
+    config = load_config(settings.config_path, os.environ)
+    if not settings.dev:
+        refuse_stand_ins(config)
     return Entry(
         settings,
-        load_config(settings.config_path, os.environ),
+        config,
         Keyring.load(settings.keyring_path),
         Metrics(CollectorRegistry()),
     )
+
+
+def refuse_stand_ins(config: HospitalConfig) -> None:
+    """Where patients are, nothing may only seem to take money or to tell people something.
+
+    Raises SettingsError. Login codes go by SMS whatever the order of channels says.
+    """
+    messages = config.policies.messages
+    stand_ins = {
+        "payment.channels": "sandbox" in config.policies.payment.channels,
+        "messages.sms": messages.sms == "console",
+        "messages.email": messages.email == "console" and "email" in messages.order,
+    }
+    for name, is_one in stand_ins.items():
+        if is_one:
+            raise SettingsError(
+                f"policies.{name} is a stand-in, and HOSPITAL_ENV is production; choose a real one"
+            )
 
 
 def stop_on_signals() -> asyncio.Event:

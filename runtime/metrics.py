@@ -11,6 +11,8 @@ Labels are codes and route templates. Never a path: it holds ids, and their numb
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import (
@@ -20,8 +22,11 @@ from prometheus_client import (
     Gauge,
     Histogram,
     generate_latest,
+    start_http_server,
 )
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from runtime.settings import SettingsError
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -103,6 +108,28 @@ def render(registry: CollectorRegistry) -> tuple[bytes, str]:
         # one each number would be there twice.
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry), CONTENT_TYPE_LATEST
+
+
+@contextmanager
+def served(registry: CollectorRegistry, address: str | None) -> Iterator[None]:
+    """Ours at `http://<host:port>/metrics`, for a process that answers no HTTP else.
+
+    Raises SettingsError when the address cannot be bound.
+    """
+    if address is None:
+        yield
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        server, thread = start_http_server(int(port), host.strip("[]"), registry)
+    except (OSError, OverflowError, ValueError) as error:
+        raise SettingsError(f"metrics cannot be served on {address}: {error}") from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def clear_shared(directory: Path) -> None:

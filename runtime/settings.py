@@ -4,6 +4,7 @@ What the hospital *decides* is in `config/hospital.yaml` (`runtime/config.py`); 
 addresses, files and secrets.
 """
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ class Settings:
     twilio: TwilioSettings | None
     smtp: SmtpSettings | None
     log_format: str  # console | json
+    trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For counts
 
     @property
     def dev(self) -> bool:
@@ -126,6 +128,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         twilio=_twilio(environ),
         smtp=_smtp(environ),
         log_format=environ.get("HOSPITAL_LOG_FORMAT", "console" if env == "dev" else "json"),
+        trusted_proxies=_addresses(environ, "HOSPITAL_TRUSTED_PROXIES"),
     )
 
 
@@ -211,6 +214,19 @@ def _smtp(environ: Mapping[str, str]) -> SmtpSettings | None:
         password=environ.get("SMTP_PASSWORD") or None,
         sender=sender,
     )
+
+
+def _addresses(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Never `*`: whoever is trusted says where a request comes from, and limits count by that."""
+    found = tuple(one.strip() for one in environ.get(name, "").split(",") if one.strip())
+    for one in found:
+        try:
+            ipaddress.ip_network(one)
+        except ValueError:
+            raise SettingsError(
+                f"{name} has {one!r}; expected addresses or networks such as 10.0.0.0/24"
+            ) from None
+    return found
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

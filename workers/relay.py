@@ -29,9 +29,9 @@ from db.outbox import CHANNEL
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.lifecycles import Start, TemporalLifecycles
-from runtime.metrics import Metrics
-from runtime.temporal import connect
-from workers.serve import open_activities, worker
+from runtime.metrics import Metrics, served
+from runtime.temporal import connect, metrics_runtime
+from workers.serve import add_metrics_arguments, open_activities, worker
 from workflows.queues import LIFECYCLES
 
 log = structlog.get_logger(__name__)
@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 BATCH = 100
 AT_ONCE = 24  # few enough that the worker beside has a place free for each first task
 TIDY_EVERY = 3600.0  # seconds
+MEASURE_EVERY = 2.0  # seconds
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -91,7 +92,6 @@ class Relay:
                 while await self.relay_once():
                     if stop.is_set():
                         return
-                await self._measure()
             except (TemporalAway, SQLAlchemyError) as error:
                 log.warning("relay_waits", error=type(error).__name__)
                 await asyncio.sleep(1)
@@ -189,11 +189,6 @@ class Relay:
                 await connection.execute(LATER, {"id": promise.id, "error": error})
         await connection.execute(KEPT, {"ids": kept})
 
-    async def _measure(self) -> None:
-        async with self.engine.connect() as connection:
-            row = (await connection.execute(WAITING)).one()
-        self.metrics.outbox(row.waiting, row.oldest)
-
 
 async def listen(database_url: str, rung: asyncio.Event) -> None:
     """Ring whenever somebody writes to the outbox; a lost connection is made again."""
@@ -210,6 +205,16 @@ async def listen(database_url: str, rung: asyncio.Event) -> None:
         await asyncio.sleep(1)
 
 
+async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
+    """Count what waits, above all while Temporal is away and nothing else happens here."""
+    while True:
+        with suppress(SQLAlchemyError):  # the relay itself says that the database is away
+            async with engine.connect() as connection:
+                row = (await connection.execute(WAITING)).one()
+            metrics.outbox(row.waiting, row.oldest)
+        await asyncio.sleep(MEASURE_EVERY)
+
+
 async def keep_tidy(engine: AsyncEngine) -> None:
     """Throw away, now and then, what nobody asks for any more."""
     while True:
@@ -222,24 +227,26 @@ async def keep_tidy(engine: AsyncEngine) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The relay takes none."""
+    add_metrics_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
-    return uvloop.run(_serve())
+    return uvloop.run(_serve(args))
 
 
-async def _serve() -> int:
+async def _serve(args: argparse.Namespace) -> int:
     """The relay, with a worker of its own beside it: what it starts it can begin at once, without
     the way through a task queue."""
     entry = enter("relay")
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        client = await _connected(entry, stop)
+        stack.enter_context(served(entry.metrics.registry, args.metrics))
+        engine = entry.engine(pool_size=4)  # two batches, the measuring, the tidying
+        stack.push_async_callback(engine.dispose)
+        await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
+        client = await _connected(entry, stop, args.temporal_metrics)
         if client is None:
             return 0
-        engine = entry.engine(pool_size=3)
-        stack.push_async_callback(engine.dispose)
         activities = open_activities(entry, client, stack)
         await stack.enter_async_context(worker(client, LIFECYCLES, activities))
         listening = listen(entry.settings.database_url, rung)
@@ -252,13 +259,14 @@ async def _serve() -> int:
     return 0
 
 
-async def _connected(entry: Entry, stop: asyncio.Event) -> Client | None:
+async def _connected(entry: Entry, stop: asyncio.Event, metrics: str | None) -> Client | None:
     """Once Temporal answers; None when told to stop before. Until then promises wait in their
     rows, where they are safe."""
+    runtime = metrics_runtime(metrics) if metrics else None
+    settings, keyring = entry.settings.temporal, entry.keyring
     while not stop.is_set():
         with suppress(RuntimeError):
-            settings, keyring = entry.settings.temporal, entry.keyring
-            return await connect(settings, keyring, lazy=False, process="relay")
+            return await connect(settings, keyring, lazy=False, runtime=runtime, process="relay")
         log.warning("relay_waits", error="TemporalAway")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), 1)

@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,6 +22,7 @@ from runtime.entry import Entry, enter, stop_on_signals
 from runtime.gateways import open_email, open_payments, open_sms
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
+from runtime.metrics import served
 from runtime.temporal import connect, metrics_runtime
 from workflows.appointment import AppointmentWorkflow
 from workflows.message import MessageWorkflow
@@ -38,6 +40,7 @@ WORKFLOWS = [
 ]
 QUEUES = (LIFECYCLES, MESSAGES, *STAFF)
 CACHED = 3000
+GOODBYE = timedelta(seconds=10)  # that activities under way get at the end: a row's write, at most
 MESSAGES_PER_SECOND = 50.0  # what providers usually bear; the queue waits, nothing is lost
 
 
@@ -46,28 +49,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "queues", nargs="*", metavar="QUEUE", choices=[[], *QUEUES], default=[],
         help=f"task queues to answer: {', '.join(QUEUES)} (default: all)",
     )  # fmt: skip
+    add_metrics_arguments(parser)
+
+
+def add_metrics_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="serve Prometheus metrics here")
     parser.add_argument(
-        "--metrics", metavar="HOST:PORT", help="serve the worker's Prometheus metrics here"
+        "--temporal-metrics", metavar="HOST:PORT", help="and those of Temporal's SDK here"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    return uvloop.run(_serve(args.queues or list(QUEUES), args.metrics))
+    return uvloop.run(_serve(args))
 
 
-async def _serve(queues: list[str], metrics: str | None) -> int:
+async def _serve(args: argparse.Namespace) -> int:
     entry = enter("worker")
     stop = stop_on_signals()
     async with AsyncExitStack() as stack:
+        stack.enter_context(served(entry.metrics.registry, args.metrics))
         client = await connect(
             entry.settings.temporal,
             entry.keyring,
             lazy=False,
-            runtime=metrics_runtime(metrics) if metrics else None,
+            runtime=metrics_runtime(args.temporal_metrics) if args.temporal_metrics else None,
             process="worker",
         )
         activities = open_activities(entry, client, stack)
-        for queue in queues:
+        for queue in args.queues or list(QUEUES):
             await stack.enter_async_context(worker(client, queue, activities))
         await stop.wait()
     return 0
@@ -150,4 +159,5 @@ def worker(client: Client, queue: str, activities: Activities) -> Worker:
         build_id=BUILD,
         # The orders of a rush stay in memory until they are paid: about 0.1 MB each.
         max_cached_workflows=CACHED,
+        graceful_shutdown_timeout=GOODBYE,
     )

@@ -11,8 +11,11 @@ from db.account.accounts import (
 )
 from db.account.codes import issue_code, try_code
 from db.account.data_keys import (
+    Rewrapped,
     SealingKey,
+    keys_in_use,
     new_sealing_key,
+    rewrap,
     sealing_key_for_phone,
     sealing_key_of_account,
     sealing_key_of_patient,
@@ -60,6 +63,7 @@ __all__ = [
     "RefreshRefusal",
     "RefreshTokenRow",
     "RefusedRefresh",
+    "Rewrapped",
     "SealingKey",
     "SessionRow",
     "SmsCodeRow",
@@ -70,6 +74,7 @@ __all__ = [
     "find_account",
     "hold_patient",
     "issue_code",
+    "keys_in_use",
     "new_sealing_key",
     "open_patient",
     "open_session",
@@ -79,6 +84,7 @@ __all__ = [
     "read_account",
     "refresh_session",
     "register_account",
+    "rewrap",
     "sealing_key_for_phone",
     "sealing_key_of_account",
     "sealing_key_of_patient",

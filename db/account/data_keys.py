@@ -1,14 +1,30 @@
 """The data keys of persons and accounts, made when there is first something to seal."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.account.rows import AccountRow, DataKeyRow, PatientRow
-from db.keyring import DataKey, Keyring
+from db.keyring import DataKey, Keyring, UnknownKey
 from db.message import MessageRow
+
+# `wrapped` begins with the id of the key it is wrapped under, and a NUL.
+NOT_UNDER = text(
+    """select id, wrapped from data_key
+        where wrapped is not null and id > :after
+          and substring(wrapped from 1 for octet_length(:prefix)) <> :prefix
+        order by id limit :batch"""
+)
+# Guarded by what was read: somebody who is shredded meanwhile stays shredded.
+REWRAP = text("update data_key set wrapped = :wrapped where id = :id and wrapped = :was")
+IN_USE = text(
+    """select convert_from(substring(wrapped from 1 for position('\\x00' in wrapped) - 1), 'UTF8'),
+              count(*)
+         from data_key where wrapped is not null group by 1 order by 1"""
+)
 
 
 @dataclass(frozen=True)
@@ -83,3 +99,39 @@ async def sealing_key_of_account(
     )
     row = found.one()
     return SealingKey(row.id, keyring.unwrap(row.wrapped))
+
+
+@dataclass(frozen=True)
+class Rewrapped:
+    """What one batch came to. `last` is where the next begins; None when there is none."""
+
+    done: int
+    unknown: tuple[str, ...]  # ids of keys that the keyring lacks
+    last: int | None
+
+
+async def rewrap(
+    connection: AsyncConnection, keyring: Keyring, after: int, batch: int = 500
+) -> Rewrapped:
+    """Wrap data keys with ids above `after` under the current key. What is sealed under them stays
+    as it is. Stopped in the middle, it goes on with what is left."""
+    found = await connection.execute(
+        NOT_UNDER, {"after": after, "prefix": keyring.current.encode() + b"\0", "batch": batch}
+    )
+    rows, changes, unknown = found.all(), [], []
+    for row in rows:
+        try:
+            key = keyring.unwrap(row.wrapped)
+        except UnknownKey as lacking:
+            unknown.append(str(lacking))
+        else:
+            changes.append({"id": row.id, "was": row.wrapped, "wrapped": keyring.wrap(key)})
+    if changes:
+        await connection.execute(REWRAP, changes)
+    return Rewrapped(len(changes), tuple(unknown), rows[-1].id if rows else None)
+
+
+async def keys_in_use(connection: AsyncConnection) -> Mapping[str, int]:
+    """How many data keys are wrapped under each key of the keyring, by its id."""
+    rows = (await connection.execute(IN_USE)).all()
+    return {row[0]: row[1] for row in rows}

@@ -14,8 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
 from db.outbox import CHANNEL, promise
+from runtime.background import running
 from runtime.metrics import Metrics
-from workers.relay import Relay, TemporalAway, listen
+from workers.relay import Relay, TemporalAway, keep_measuring, listen
 
 pytestmark = pytest.mark.anyio
 
@@ -264,31 +265,43 @@ async def test_what_one_relay_holds_another_passes_over(station: Station) -> Non
     assert station.lifecycles.heard == ["start appointment/A2"]
 
 
-async def test_it_runs_until_told_to_stop_and_tells_how_much_waits(station: Station) -> None:
+async def test_it_runs_until_told_to_stop_and_tells_what_it_kept(station: Station) -> None:
     await station.promise("A1", "A1")
     await station.promise("A2", "A2")
     station.lifecycles.fails["A2"] = [ValueError() for _ in range(9)]
     rung, stop = asyncio.Event(), asyncio.Event()
-    running = asyncio.create_task(station.relay.run(rung, stop))
+    relaying = asyncio.create_task(station.relay.run(rung, stop))
     await station.lifecycles.until(lambda: len(station.lifecycles.heard) == 1)
     await station.promise("A3", "A3")
     rung.set()
     async with asyncio.timeout(1):  # the poll is slower than the bell
         await station.lifecycles.until(lambda: len(station.lifecycles.heard) == 2)
     figures = (
-        "hospital_outbox_waiting 1.0",
         'hospital_relay_starts_total{outcome="kept"} 2.0',
         'hospital_relay_starts_total{outcome="failed"}',
     )
-    for _ in range(200):  # it measures once there is nothing to do
+    for _ in range(200):
         seen = generate_latest(station.relay.metrics.registry).decode()
         if all(figure in seen for figure in figures):
             break
         await asyncio.sleep(0.01)
     stop.set()
     rung.set()
-    await running
+    await relaying
     assert [figure for figure in figures if figure not in seen] == []
+
+
+async def test_how_much_waits_is_told_also_while_temporal_is_away(station: Station) -> None:
+    await station.promise("A1", "A1")
+    await station.promise("A2", "A2")
+    async with running(keep_measuring(station.engine, station.relay.metrics)):
+        for _ in range(500):
+            seen = generate_latest(station.relay.metrics.registry).decode()
+            if "hospital_outbox_waiting 2.0" in seen:
+                break
+            await asyncio.sleep(0.01)
+    assert "hospital_outbox_waiting 2.0" in seen
+    assert "hospital_outbox_oldest_seconds 0.0\n" not in seen
 
 
 async def test_a_ring_is_heard_also_after_the_connection_was_cut(

@@ -1,0 +1,66 @@
+"""Every unfinished order is promised once more, and nothing that has ended."""
+
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.keyring import Keyring
+from db.resume import resume
+from domain.appointment import AppointmentStatus
+from domain.payment import RefundCause, RefundStatus
+from tests.support.booking import Clinic, Till
+
+pytestmark = pytest.mark.anyio
+
+S = AppointmentStatus
+
+
+@pytest.fixture
+async def till(engine: AsyncEngine, keyring: Keyring) -> Till:
+    return Till(await Clinic.opened(engine, keyring))
+
+
+async def an_order(till: Till) -> str:
+    clinic = till.clinic
+    return await clinic.booked(await clinic.someone(), await clinic.slot())
+
+
+async def resumed(till: Till) -> set[str]:
+    """What is promised when all that was promised before is kept."""
+    async with till.clinic.engine.begin() as connection:
+        await connection.execute(text("delete from outbox"))
+        count = await resume(connection)
+        rows = await connection.execute(text("select workflow || '/' || subject from outbox"))
+        found = set(rows.scalars())
+    assert count == len(found)
+    return found
+
+
+async def test_an_open_order_and_its_open_payment(till: Till) -> None:
+    order = await an_order(till)
+    await till.open(order)
+    assert await resumed(till) == {f"appointment/{order}", "payment/P1"}
+
+
+async def test_what_waits_for_the_relay_is_not_promised_twice(till: Till) -> None:
+    await an_order(till)
+    async with till.clinic.engine.begin() as connection:
+        assert await resume(connection) == 0
+
+
+async def test_a_closed_order_has_ended_but_not_what_is_owed_for_it(till: Till) -> None:
+    order = await an_order(till)
+    await till.open(order)
+    await till.take()
+    assert await resumed(till) == {f"appointment/{order}", "payment/P1"}  # not handed over yet
+    now = datetime.now(UTC)
+    await till.clinic.move(order, 1, S.CONFIRMED, at=now, payment_no="P1")
+    assert await resumed(till) == {f"appointment/{order}"}
+    await till.clinic.move(order, 2, S.CANCELLED, at=now)
+    refund = await till.owe(RefundCause.PATIENT)
+    assert refund is not None
+    assert await resumed(till) == {"payment/P1"}
+    await till.end(refund, RefundStatus.SUCCEEDED)
+    assert await resumed(till) == set()
