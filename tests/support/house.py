@@ -133,6 +133,10 @@ class House:
         return self.directory / "gateway.sqlite"
 
     @property
+    def gateway_secret(self) -> str:
+        return self._environ["HOSPITAL_SANDBOX_GATEWAY_SECRET"]
+
+    @property
     def keyring_file(self) -> Path:
         return self.directory / "keyring.json"
 

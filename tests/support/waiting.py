@@ -21,7 +21,7 @@ class WaitingOrder:
         if not self.voided:
             return await waiting
         waiting.cancel()
-        await asyncio.wait([waiting])
+        await workflow.wait([waiting])
         return None
 
     @workflow.signal
