@@ -191,7 +191,7 @@ def test_nothing_starts_with_stand_ins_and_one_line_says_why(
     done = image.run(*words, **settings)
     assert done.returncode == 2
     assert done.stderr == (
-        "policies.payment.channel is a stand-in, and HOSPITAL_ENV is production; "
+        "policies.payment.channels is a stand-in, and HOSPITAL_ENV is production; "
         "choose a real one\n"
     )
 

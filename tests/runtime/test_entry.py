@@ -12,11 +12,11 @@ from tests.support.catalogue import a_config
 NEEDED = {"HOSPITAL_DATABASE_URL": "postgresql://", "HOSPITAL_KEYRING": "keyring.json"}
 
 
-def config_of(channel: str = "wechat", **messages: object) -> HospitalConfig:
+def config_of(channel: str = "wechat_native", **messages: object) -> HospitalConfig:
     config = a_config()
     policies = replace(
         config.policies,
-        payment=replace(config.policies.payment, channel=channel),
+        payment=replace(config.policies.payment, channels=(channel,)),
         messages=MessagePolicy(**{"sms": "twilio", "email": "smtp", **messages}),  # type: ignore[arg-type]
     )
     return replace(config, policies=policies)
@@ -30,7 +30,7 @@ def test_real_gateways_are_no_stand_ins() -> None:
 @pytest.mark.parametrize(
     ("config", "name"),
     [
-        (config_of("sandbox"), "policies.payment.channel"),
+        (config_of("sandbox"), "policies.payment.channels"),
         (config_of(sms="console"), "policies.messages.sms"),
         (config_of(sms="console", order=("email",)), "policies.messages.sms"),
         (config_of(email="console"), "policies.messages.email"),
