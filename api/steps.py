@@ -1,5 +1,6 @@
-"""What happens next to a work item by itself, in a sentence."""
+"""What happens next by itself, to a work item or an order, in a sentence."""
 
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from domain.access import Role
@@ -27,6 +28,33 @@ SENTENCES: dict[Step, dict[Language, str]] = {
         Language.EN: "Undecided at {at}, it expires{code}.",
     },
 }
+# To an order: `db.waiting` says which, and when.
+ORDERS: dict[str, dict[Language, str]] = {
+    "release": {
+        Language.ZH: "{at} 仍未支付,号源释放。",
+        Language.EN: "Unpaid at {at}, the source is released.",
+    },
+    "no_show": {
+        Language.ZH: "{at} 仍未签到,记为未到诊。",
+        Language.EN: "Not checked in by {at}, it becomes a no-show.",
+    },
+    "complete": {
+        Language.ZH: "{at} 自动完成。",
+        Language.EN: "Still open at {at}, it is completed.",
+    },
+    "refund": {
+        Language.ZH: "{at} 仍未选择,取消并全额退款。",
+        Language.EN: "Without a choice by {at}, it is cancelled and refunded.",
+    },
+    "settle": {
+        Language.ZH: "{at} 向支付渠道查询,未付则关闭。",
+        Language.EN: "At {at} the gateway is asked; unpaid, it is closed.",
+    },
+    "work_item": {
+        Language.ZH: "{at} 仍未到账,转人工处理。",
+        Language.EN: "Not final by {at}, it becomes a work item.",
+    },
+}
 NOTHING = {Language.ZH: "不会自动处理。", Language.EN: "Nothing happens by itself."}
 OVER = {Language.ZH: "已结束。", Language.EN: "It is over."}
 
@@ -48,6 +76,10 @@ def in_words(
         whom=_role(item.escalates_to, language),
         code=_code(item.at_deadline, language),
     )
+
+
+def of_order(step: str, at: datetime, language: Language, zone: ZoneInfo) -> str:
+    return ORDERS[step][language].format(at=tell_instant(at, language, zone))
 
 
 def _role(role: Role | None, language: Language) -> str:

@@ -11,6 +11,10 @@ RESUME = text(
     f"""with unfinished (stream, workflow, subject) as (
             select order_no, 'appointment', order_no from appointment where {OPEN}
              union all
+            select stop_no, 'stop_clinic', stop_no from stop_clinic where status <> 'done'
+             union all
+            select number, 'work_item', number from work_item where status in ('open', 'claimed')
+             union all
             select p.order_no, 'payment', p.payment_no from payment p
              where p.status = 'pending'
                 or exists (select 1 from refund r
@@ -19,12 +23,14 @@ RESUME = text(
                             where a.order_no = p.order_no and a.status = 'pending'))
     insert into outbox (stream, workflow, subject)
     select stream, workflow, subject from unfinished u
-     where not exists (select 1 from outbox o where o.workflow = u.workflow
+     where (cast(:stream as text) is null or stream = :stream)
+       and not exists (select 1 from outbox o where o.workflow = u.workflow
                           and o.subject = u.subject and o.signal is null)
      order by stream, workflow"""
 )
 
 
-async def resume(connection: AsyncConnection) -> int:
-    """How many starts were promised. Twice is once, while the relay has not kept them."""
-    return (await connection.execute(RESUME)).rowcount
+async def resume(connection: AsyncConnection, stream: str | None = None) -> int:
+    """How many starts were promised: of everything, or of one order with its payments. Twice is
+    once, while the relay has not kept them."""
+    return (await connection.execute(RESUME, {"stream": stream})).rowcount

@@ -35,8 +35,11 @@ class Action(StrEnum):
     RESCHEDULE = "reschedule"
     CHOOSE = "choose"  # another slot or the money, after a stop-clinic
     EXTEND = "extend"
+    REASSIGN_ORDER = "reassign_order"  # to another slot, by the clinic
+    RETRY = "retry"
     CANCEL_AND_REFUND = "cancel_and_refund"
     MANAGE_SCHEDULES = "manage_schedules"
+    OVERSEE = "oversee"  # every open order
     STEER_STOPS = "steer_stops"  # pause and resume a stop-clinic
     CALL = "call"  # 叫号: to the doctor's room
     HOLD_SESSIONS = "hold_sessions"  # one's own, as a doctor
@@ -68,6 +71,8 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.CHOOSE: frozenset({C.OWNER, C.OPERATOR}),
     Action.CALL: frozenset({C.ITS_DOCTOR}),
     Action.EXTEND: frozenset({C.OPERATOR}),
+    Action.REASSIGN_ORDER: frozenset({C.OPERATOR}),
+    Action.RETRY: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }
 # A work item (待办). Staff of other roles do not see it.
@@ -81,6 +86,7 @@ WORK_ITEM: dict[Action, frozenset[Capacity]] = {
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.STEER_STOPS: frozenset({Role.OPERATOR}),
+    Action.OVERSEE: frozenset({Role.OPERATOR}),
     Action.BOOK: frozenset({Role.PATIENT}),
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
     Action.HOLD_SESSIONS: frozenset({Role.DOCTOR}),

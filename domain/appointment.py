@@ -196,15 +196,20 @@ def refusal(
 
 
 def reschedule_refusal(
-    status: AppointmentStatus, booking: Booking, now: datetime, *, called_off: bool = False
+    status: AppointmentStatus,
+    booking: Booking,
+    now: datetime,
+    by: Capacity,
+    *,
+    called_off: bool = False,
 ) -> str | None:
-    """Why an order cannot take another slot: until the deadline for cancelling, or any time when
-    it was the clinic that called it off."""
+    """Why an order cannot take another slot. The patient may until the deadline for cancelling,
+    the clinic until the visit; after a stop-clinic both may."""
     if called_off:
         return None if status in (S.CONFIRMED, S.CHECKED_IN) else "not_allowed"
     if status is not S.CONFIRMED:
         return "not_allowed"
-    return "late_reschedule" if now >= booking.cancel_by else None
+    return "late_reschedule" if by is C.OWNER and now >= booking.cancel_by else None
 
 
 def cancel_reason(

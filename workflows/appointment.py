@@ -212,7 +212,11 @@ class AppointmentWorkflow:
     @reschedule.validator
     def check_reschedule(self, wanted: Reschedule) -> None:
         code = reschedule_refusal(
-            self.status, self.booking, workflow.now(), called_off=self.choose_by is not None
+            self.status,
+            self.booking,
+            workflow.now(),
+            wanted.by.capacity,
+            called_off=self.choose_by is not None,
         )
         if code:
             raise ApplicationError(code, str(self.status), type="NotAllowed")

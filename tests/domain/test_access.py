@@ -37,6 +37,8 @@ ALLOWED = {
     A.CHOOSE: "ou",
     A.CALL: "d",
     A.EXTEND: "u",
+    A.REASSIGN_ORDER: "u",
+    A.RETRY: "u",
     A.CANCEL_AND_REFUND: "u",
 }
 OF_WORK_ITEMS = {
@@ -122,6 +124,7 @@ def test_ones_own_interest_comes_before_ones_office(action, held, capacity):
 
 BY_HAND = {
     A.STEER_STOPS: {R.OPERATOR},
+    A.OVERSEE: {R.OPERATOR},
     A.BOOK: {R.PATIENT},
     A.MANAGE_SCHEDULES: {R.OPERATOR},
     A.HOLD_SESSIONS: {R.DOCTOR},

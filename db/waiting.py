@@ -1,0 +1,103 @@
+"""What each open order waits for: for operators, from the rows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+# One line an order: whom it waits for, until when, and what then happens by itself. The moments are
+# those that its workflow was promised; `since` is its last move.
+OPEN_ORDERS = """
+    with open_order as (
+        select 'appointment' as kind, a.order_no, a.id, a.status, a.doctor_id, a.department_id,
+               a.created_at as began,
+               case when a.status = 'pending' then 'payment'
+                    when a.status = 'checked_in' and a.choose_by is not null then 'desk'
+                    when a.status = 'checked_in' then 'doctor'
+                    when a.choose_by is not null then 'choice'
+                    else 'patient' end as waiting_for,
+               case when a.status = 'pending' then a.pay_by
+                    when a.status = 'checked_in' then
+                         (date_trunc('day', (a.starts_at + t.no_show_after) at time zone :zone)
+                          + interval '1 day') at time zone :zone
+                    when a.choose_by is not null then a.choose_by
+                    else a.starts_at + t.no_show_after end as due,
+               case when a.status = 'pending' then 'release'
+                    when a.choose_by is not null then 'refund'
+                    when a.status = 'checked_in' then 'complete'
+                    else 'no_show' end as next_step
+          from appointment a
+         cross join lateral (select (a.terms ->> 'no_show_after')::interval as no_show_after) t
+         where a.hospital_id = :hospital_id and a.status in ('pending', 'confirmed', 'checked_in')
+        union all
+        select 'payment', p.payment_no, p.id, p.status, null, null, p.created_at, 'payment',
+               p.expires_at + cast(:settle_grace as interval), 'settle'
+          from payment p where p.hospital_id = :hospital_id and p.status = 'pending'
+        union all
+        select 'refund', r.refund_no, r.id, r.status, null, null, r.created_at,
+               'gateway', r.created_at + cast(:refund_retry_for as interval), 'work_item'
+          from refund r where r.hospital_id = :hospital_id and r.status = 'pending'
+        union all
+        select 'stop_clinic', c.stop_no, c.id, c.status, c.doctor_id, null, c.created_at,
+               case when c.status = 'paused' then 'operator' else 'patients' end, c.choose_by,
+               'refund'
+          from stop_clinic c where c.hospital_id = :hospital_id and c.status <> 'done'
+    )
+"""
+WANTED = """
+      from open_order o
+     where (cast(:kind as text) is null or o.kind = :kind)
+       and (cast(:status as text) is null or o.status = :status)
+       and (cast(:waiting_for as text) is null or o.waiting_for = :waiting_for)
+       and (not :overdue or o.due < now())
+"""
+PAGE = text(
+    OPEN_ORDERS
+    + """select o.kind, o.order_no, o.id, o.status, o.doctor_id, o.department_id,
+                o.waiting_for, o.due, o.next_step,
+                coalesce((select t.at from timeline t where t.order_no = o.order_no
+                               order by t.version desc limit 1), o.began) as since"""
+    + WANTED
+    + "order by o.due, o.order_no limit :size offset (:page - 1) * :size"
+)
+TOTAL = text(OPEN_ORDERS + "select count(*)" + WANTED)
+
+
+@dataclass(frozen=True)
+class WantedOrders:
+    """None does not narrow. `settle_grace` and `refund_retry_for` are intervals."""
+
+    hospital_id: int
+    zone: str
+    settle_grace: str
+    refund_retry_for: str
+    kind: str | None
+    status: str | None
+    waiting_for: str | None
+    overdue: bool
+    page: int
+    size: int
+
+
+@dataclass(frozen=True)
+class OpenOrder:
+    kind: str
+    order_no: str
+    id: int
+    status: str
+    doctor_id: int | None
+    department_id: int | None
+    waiting_for: str
+    due: datetime
+    next_step: str
+    since: datetime
+
+
+async def list_open_orders(
+    connection: AsyncConnection, wanted: WantedOrders
+) -> tuple[list[OpenOrder], int]:
+    """A page, the soonest due first, and how many there are in all."""
+    rows = await connection.execute(PAGE, vars(wanted))
+    total = await connection.scalar(TOTAL, vars(wanted))
+    return [OpenOrder(**row._mapping) for row in rows], total or 0

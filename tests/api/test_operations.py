@@ -1,0 +1,120 @@
+"""What operators see of every open order, and what they do about one."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.context import Context
+from db.keyring import Keyring
+from domain.access import Role
+from domain.appointment import AppointmentStatus as S
+from tests.support.api import as_caller, refused
+from tests.support.booking import Clinic
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def clinic(context: Context, keyring: Keyring) -> Clinic:
+    return await Clinic.opened(context.engine, keyring)
+
+
+@pytest.fixture
+def operator(context: Context) -> dict[str, str]:
+    return as_caller(context, 999, Role.OPERATOR)
+
+
+async def orders(client, operator, **query: Any) -> list[dict[str, Any]]:
+    answer = await client.get("/ops/orders", params=query, headers=operator)
+    assert answer.status_code == 200, answer.text
+    items: list[dict[str, Any]] = answer.json()["items"]
+    return items
+
+
+async def test_each_open_order_says_what_it_waits_for(client, clinic, operator):
+    slot = await clinic.slot()
+    numbers = [await clinic.booked(await clinic.someone(n), slot) for n in range(4)]
+    unpaid, confirmed, here, closed = numbers
+    for number in (confirmed, here):
+        await clinic.move(number, 1, S.CONFIRMED)
+    await clinic.move(here, 2, S.CHECKED_IN)
+    await clinic.move(closed, 1, S.CANCELLED)
+    found = {order["orderNo"]: order for order in await orders(client, operator)}
+    assert {no: (o["waitingFor"], o["nextStep"]) for no, o in found.items()} == {
+        unpaid: ("payment", "release"),
+        confirmed: ("patient", "no_show"),
+        here: ("doctor", "complete"),
+    }
+    starts = (await clinic.order(confirmed)).starts_at
+    due = {no: datetime.fromisoformat(order["due"]) for no, order in found.items()}
+    assert due[unpaid] == (await clinic.order(unpaid)).pay_by
+    assert due[confirmed] == starts + timedelta(minutes=30)
+    midnight = due[here].astimezone(starts.tzinfo)
+    assert (midnight.hour, midnight.minute, midnight.date()) == (
+        0, 0, starts.date() + timedelta(days=1),
+    )  # fmt: skip
+    assert found[unpaid]["workflowId"] == f"appointment/{unpaid}"
+
+
+async def test_a_session_called_off_and_its_orders(client, clinic, operator):
+    slot = await clinic.slot()
+    number = await clinic.booked(await clinic.someone(), slot)
+    await clinic.move(number, 1, S.CONFIRMED)
+    await client.post(f"/schedules/{slot}/stop", json={"reason": "r"}, headers=operator)
+    await clinic.run("update appointment set choose_by = now() + interval '1 hour'")
+    found = {o["kind"]: (o["waitingFor"], o["nextStep"]) for o in await orders(client, operator)}
+    assert found == {"appointment": ("choice", "refund"), "stop_clinic": ("patients", "refund")}
+
+
+async def test_the_list_narrows(client, clinic, operator):
+    slot = await clinic.slot()
+    unpaid = await clinic.booked(await clinic.someone(0), slot)
+    confirmed = await clinic.booked(await clinic.someone(1), slot)
+    await clinic.move(confirmed, 1, S.CONFIRMED)
+    await clinic.run(
+        "update appointment set pay_by = now() - interval '1 minute' where order_no = :no",
+        no=unpaid,
+    )
+    for query, wanted in (
+        ({"waitingFor": "patient"}, [confirmed]),
+        ({"status": "pending"}, [unpaid]),
+        ({"overdue": True}, [unpaid]),
+        ({"kind": "payment"}, []),
+        ({"kind": "appointment", "size": 1}, [unpaid]),  # the soonest due first
+    ):
+        assert [order["orderNo"] for order in await orders(client, operator, **query)] == wanted
+
+
+async def test_the_next_step_is_told_in_the_readers_language(client, clinic, operator):
+    await clinic.booked(await clinic.someone(), await clinic.slot())
+    [order] = await orders(client, operator | {"Accept-Language": "en"})
+    assert order["nextStepText"].startswith("Unpaid at ")
+    [order] = await orders(client, operator | {"Accept-Language": "zh"})
+    assert "号源释放" in order["nextStepText"]
+
+
+async def test_a_lost_workflow_is_begun_again(client, clinic, operator):
+    number = await clinic.booked(await clinic.someone(), await clinic.slot())
+    await clinic.run("delete from outbox")  # as if it had been started, and lost
+    for _ in range(2):
+        answer = await client.post(
+            f"/ops/orders/{number}/retry", json={"reason": "流程丢失"}, headers=operator
+        )
+        assert (answer.status_code, answer.json()["orderNo"]) == (200, number)
+    promised = "select count(*) from outbox where subject = :no and signal is null"
+    assert await clinic.value(promised, no=number) == 1
+    assert await clinic.value("select count(*) from audit where event = 'retry'") == 2
+
+
+async def test_only_operators(client, clinic, context):
+    number = await clinic.booked(await clinic.someone(), await clinic.slot())
+    nurse = as_caller(context, 998, Role.NURSE)
+    forbidden = (403, "forbidden")
+    assert refused(await client.get("/ops/orders", headers=nurse)) == forbidden
+    for verb, body in (("retry", {}), ("reassign", {"scheduleId": 1})):
+        path = f"/ops/orders/{number}/{verb}"
+        answer = await client.post(path, json={"reason": "r", **body}, headers=nurse)
+        assert refused(answer) == forbidden
+        operator = as_caller(context, 999, Role.OPERATOR)
+        assert refused(await client.post(path, json=body, headers=operator)) == (422, "invalid")
