@@ -14,18 +14,20 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from db.keyring import Keyring
+from domain.access import Role
 from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
 from domain.hospital import AppointmentPolicy
 from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
-from domain.work_item import WorkItemStart
+from domain.work_item import Outcome, WorkItemStart
 from runtime.codec import data_converter
 from runtime.lifecycles import (  # the very options that the relay starts with
     _appointment,
     _payment,
     _work_item,
 )
+from tests.support.audits import an_audit
 from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
@@ -47,6 +49,7 @@ from tests.support.temporal import (
     started,
     working,
 )
+from workflows.queues import staff_queue
 
 ZONE = ZoneInfo("Asia/Shanghai")
 S = AppointmentStatus
@@ -201,3 +204,36 @@ def ending(request: pytest.FixtureRequest) -> Ending:
         return result
 
     return ended
+
+
+# Work items
+
+
+@pytest.fixture
+async def staffed(idle_world: World) -> AsyncIterator[World]:
+    """A world in which pharmacists' work items are looked after."""
+    idle_world.staff = (staff_queue(Role.PHARMACIST),)
+    async with idle_world.working():
+        yield idle_world
+
+
+@pytest.fixture
+def outcome(ending: Ending) -> Ending:
+    """What became of a work item, its history kept as any ending."""
+
+    async def ended(work: WorkflowHandle[Any, Any]) -> Outcome:
+        result = await ending(work)
+        return result if isinstance(result, Outcome) else Outcome(**result)
+
+    return ended
+
+
+@pytest.fixture
+def opened(staffed: World) -> Callable[..., Awaitable[WorkflowHandle[Any, Any]]]:
+    """An audit that waits, with these changes."""
+
+    async def begun(**changes: Any) -> WorkflowHandle[Any, Any]:
+        item = replace(an_audit(await staffed.now()), **changes)
+        return await staffed.work(WorkItemStart(item))
+
+    return begun
