@@ -15,13 +15,14 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
 from db.keyring import Keyring
+from domain.access import Role
 from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
 from domain.hospital import AppointmentPolicy
 from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
 from domain.stop_clinic import Called, CallOff, StopStart
-from domain.work_item import WorkItemStart
+from domain.work_item import Outcome, WorkItemStart
 from runtime.codec import data_converter
 from runtime.lifecycles import (  # the very options that the relay starts with
     _appointment,
@@ -29,6 +30,7 @@ from runtime.lifecycles import (  # the very options that the relay starts with
     _stop,
     _work_item,
 )
+from tests.support.audits import an_audit
 from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
@@ -51,6 +53,7 @@ from tests.support.temporal import (
     started,
     working,
 )
+from workflows.queues import staff_queue
 
 ZONE = ZoneInfo("Asia/Shanghai")
 S = AppointmentStatus
@@ -229,3 +232,36 @@ def ending(request: pytest.FixtureRequest) -> Ending:
         return result
 
     return ended
+
+
+# Work items
+
+
+@pytest.fixture
+async def staffed(idle_world: World) -> AsyncIterator[World]:
+    """A world in which pharmacists' work items are looked after."""
+    idle_world.staff = (staff_queue(Role.PHARMACIST),)
+    async with idle_world.working():
+        yield idle_world
+
+
+@pytest.fixture
+def outcome(ending: Ending) -> Ending:
+    """What became of a work item, its history kept as any ending."""
+
+    async def ended(work: WorkflowHandle[Any, Any]) -> Outcome:
+        result = await ending(work)
+        return result if isinstance(result, Outcome) else Outcome(**result)
+
+    return ended
+
+
+@pytest.fixture
+def opened(staffed: World) -> Callable[..., Awaitable[WorkflowHandle[Any, Any]]]:
+    """An audit that waits, with these changes."""
+
+    async def begun(**changes: Any) -> WorkflowHandle[Any, Any]:
+        item = replace(an_audit(await staffed.now()), **changes)
+        return await staffed.work(WorkItemStart(item))
+
+    return begun
