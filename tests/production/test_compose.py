@@ -16,7 +16,7 @@ import yaml
 
 from cli.__main__ import COMMANDS
 from workers import serve
-from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.queues import LIFECYCLES, MESSAGES, STAFF
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -25,13 +25,14 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: one for name, one in SERVICES.items() if "build" in one}
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(:-|:\?)?([^}]*)\}")
-SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|PGPASSWORD|KEYRING_FILE")
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|PGPASSWORD|KEYRING_FILE|APIV3_KEY")
 # What production has no use for, and what the image itself says.
 ONLY_ELSEWHERE = {
     "HOSPITAL_CONFIG",
     "HOSPITAL_SANDBOX_GATEWAY_URL",
     "HOSPITAL_SANDBOX_GATEWAY_SECRET",
     "TWILIO_BASE_URL",
+    "WECHAT_PAY_BASE_URL",
 }
 
 
@@ -108,6 +109,7 @@ def test_every_task_queue_has_a_worker() -> None:
     assert {queue for command in commands for queue in parse(command).queues} == {
         LIFECYCLES,
         MESSAGES,
+        *STAFF,
     }
     assert serve.GOODBYE.total_seconds() < 20, "of stop_grace_period"
 

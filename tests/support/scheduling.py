@@ -8,6 +8,8 @@ HOUSES = {
     "tests/e2e/test_privacy.py": "whole house",
     "tests/e2e/test_bad_luck.py": "shaken house",
     "tests/e2e/test_kills.py": "shaken house",
+    "tests/e2e/test_stop_clinic.py": "shaken house",
+    "tests/e2e/test_work_items.py": "whole house",
 }
 
 
