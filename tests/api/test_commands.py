@@ -218,7 +218,7 @@ async def test_one_key_is_one_update_until_it_is_done_and_then_none(
     assert (
         first
         == hashlib.sha256(
-            "\0".join([str(answered.account), answered.order_no, "cancel", "k"]).encode()
+            "\0".join([str(answered.account), answered.order_no, "cancel", "cancel", "k"]).encode()
         ).hexdigest()
     )
     other = await answered.command("cancel", key="k", body={"note": "other"})

@@ -216,7 +216,7 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
     end = asyncio.get_running_loop().time() + 3
     await asyncio.gather(look(), *(somebody() for _ in range(12)))
     assert min(done[what] for what in ("booked", "cancelled", "capacity")) > 10, done
-    assert min(done[what] for what in ("moved", "joined", "offered")) > 5, done
+    assert min(done[what] for what in ("moved", "joined", "offered")) > 0, done
     for slot in slots:
         assert await clinic.value(
             """select used_sources = (select count(*) from source where schedule_id = s.id
