@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from cli.bench.booking import CASES, Plan, bench_booking
+from cli.bench.booking import BY_DEFAULT, CASES, Plan, bench_booking
 from cli.bench.target import BenchError, find_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", choices=["booking"], help="booking: slots, a hot doctor, full slots, listing")
+    add("what", choices=["booking"], help="booking: slots, a hot doctor, …; see --cases")
     add("--url", default="http://127.0.0.1:8000", help="of the API (default: %(default)s)")
     add("--data-dir", type=Path, default=ROOT / ".data", help="of the running `up` (.data)")
     add("--database-url", help="default: HOSPITAL_DATABASE_URL, else what is in --data-dir")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--bookings", type=_count, default=3000, help="requests in a burst (default: 3000)")
     add("--seconds", type=_count, default=60, help="the longest burst (default: 60)")
     add("--patience", type=_count, default=300, help="seconds for its workflows to start (300)")
-    add("--cases", type=_cases, default=tuple(CASES), help=f"default: {','.join(CASES)}")
+    add("--cases", type=_cases, default=BY_DEFAULT, help=f"of {','.join(CASES)}")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import platform
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -39,6 +40,7 @@ LISTED_DAYS = LISTED // stage.SLOTS_A_DAY
 SOURCES = 10  # of each distinct slot
 HOT_SLOTS = 4
 FULL_SLOTS, FULL_SOURCES = 8, 5
+STOPPED = 300  # orders of a day that is called off
 WARM_UP = 400  # bookings that nobody counts
 BUSY = 0.5  # runnable processes a core in the minute before
 
@@ -111,7 +113,8 @@ def bookable_days(target: Target, plan: Plan) -> list[date]:
     config = target.config
     today = datetime.now(ZoneInfo(config.hospital.time_zone)).date()
     days = [today + timedelta(days=n) for n in range(1, config.policies.appointment.horizon_days)]
-    most = (len(days) - 2) // 2  # the first is for warming up, the last for what is not booked
+    # The first is for warming up, the last for what is not booked.
+    most = (len(days) - 2) // max(1, len(ONE_DAY_EACH.intersection(plan.cases)))
     if len(plan.clients) > most:
         raise BenchError(f"the booking horizon has room for {most} numbers of clients")
     return days
@@ -222,6 +225,68 @@ async def _full(bench: Bench, clients: int) -> Figures:
     return Figures.of("full", clients, outcome, oversold=oversold)
 
 
+async def _line(bench: Bench, clients: int) -> Figures:
+    """Places in the lines of full slots."""
+    size = bench.target.config.policies.appointment.waitlist_size
+    count = math.ceil(bench.plan.bookings / max(1, size))
+    day, slots = bench.days.pop(0), list[int]()
+    for _ in range(math.ceil(count / stage.SLOTS_A_DAY)):
+        slots += await _slots(bench, [day], min(count, stage.SLOTS_A_DAY), 1)
+    slots = slots[:count]
+    holders = await _burst(
+        bench, _bookings(bench, slots, count), clients, partial(_expect, 201, b"")
+    )
+    if holders.errors:
+        raise BenchError(f"filling slots: {dict(holders.errors)}")
+    await _workflows_of(bench, slots)
+    waiting = bench.persons[count:] or bench.persons
+    requests = []
+    for n, person in enumerate(waiting[: bench.plan.bookings]):
+        path = f"{BASE}/schedules/{slots[n % count]}/waitlist"
+        body = json.dumps({"patientId": person.id}).encode()
+        token = bench.tokens[person.account_id]
+        requests.append(request("POST", bench.host, path, token, body))
+    outcome = await _burst(bench, requests, clients, partial(_expect, 201, b""))
+    oversold = await _count(bench, slots, stage.OVERSOLD)
+    return Figures.of("line", clients, outcome, oversold=oversold)
+
+
+async def _stop(bench: Bench, clients: int) -> Figures:
+    """A doctor's day with STOPPED orders is called off: `per s` is orders that know and have
+    ended, the latency is that of the whole."""
+    slots = await _slots(bench, [bench.days.pop(0)], HOT_SLOTS, STOPPED // HOT_SLOTS)
+    count = min(STOPPED, len(bench.persons))
+    booked = await _burst(
+        bench, _bookings(bench, slots, count), clients, partial(_expect, 201, b"")
+    )
+    if booked.errors:
+        raise BenchError(f"booking what is stopped: {dict(booked.errors)}")
+    await _workflows_of(bench, slots)
+    outcome = Outcome(began=time.perf_counter())
+    async with _http(bench) as http:
+        headers = {"Authorization": f"Bearer {await _operator(http)}"}
+        answer = await http.post(
+            f"/schedules/{slots[0]}/stop", json={"reason": "bench", "scope": "day"}, headers=headers
+        )
+        if answer.status_code != 202:
+            raise BenchError(f"calling it off: {answer.status_code} {answer.text}")
+    while await _count(bench, slots, stage.STILL_OPEN):
+        if time.perf_counter() - outcome.began > bench.plan.patience:
+            return Figures.of("stop", clients, outcome, in_time=False)
+        await asyncio.sleep(0.05)
+    outcome.seconds = time.perf_counter() - outcome.began
+    outcome.latencies = [outcome.seconds] * count
+    return Figures.of("stop", clients, outcome, oversold=await _count(bench, slots, stage.OVERSOLD))
+
+
+async def _operator(http: httpx.AsyncClient) -> str:
+    accounts = (await http.get("/dev/accounts")).json()
+    one = next(account for account in accounts if account["role"] == "operator")
+    credentials = {"phone": one["phone"], "password": one["password"]}
+    token: str = (await http.post("/auth/login", json=credentials)).json()["accessToken"]
+    return token
+
+
 async def _listing(bench: Bench, clients: int) -> Figures:
     """A page of sixty slots of one doctor."""
     first, last = bench.days[-LISTED_DAYS], bench.days[-1]
@@ -243,7 +308,16 @@ async def _listing(bench: Bench, clients: int) -> Figures:
 
 
 Case = Callable[[Bench, int], Awaitable[Figures]]
-CASES: dict[str, Case] = {"distinct": _distinct, "hot": _hot, "full": _full, "listing": _listing}
+CASES: dict[str, Case] = {
+    "distinct": _distinct,
+    "hot": _hot,
+    "full": _full,
+    "listing": _listing,
+    "line": _line,
+    "stop": _stop,
+}
+BY_DEFAULT = ("distinct", "hot", "full", "listing")
+ONE_DAY_EACH = frozenset({"distinct", "hot", "line", "stop"})
 
 
 # How they are done

@@ -55,6 +55,10 @@ OVERSOLD = text(
                                     and a.status in ('pending', 'confirmed', 'checked_in')))"""
 )
 BOOKED = text("select count(*) from appointment where schedule_id = any(:slots)")
+STILL_OPEN = text(
+    """select count(*) from appointment
+        where schedule_id = any(:slots) and status in ('pending', 'confirmed', 'checked_in')"""
+)
 NEWEST = text(
     """select order_no from appointment where schedule_id = any(:slots)
         order by id desc limit :count"""

@@ -136,7 +136,7 @@ def test_wrong_words_are_refused(words: list[str]) -> None:
 
 def test_more_bursts_than_days_are_refused(data_dir: Path) -> None:
     with pytest.raises(BenchError, match="room for 5"):
-        bookable_days(find(data_dir), Plan((1,) * 6, 10, 10, 10, ("hot",)))
+        bookable_days(find(data_dir), Plan((1,) * 6, 10, 10, 10, ("distinct", "hot")))
 
 
 # The load
