@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,8 @@ async def _live(house: House) -> None:
                 await _start_servers(house, postgres, supervisor, progress)
                 await _start_rooms(house, postgres, supervisor, progress)
                 await supervisor.during(_until(lambda: _is_ready(house.port), "the API"))
+                gateway = partial(_listens, house.gateway_port)
+                await supervisor.during(_until(gateway, "the sandbox gateway"))
                 progress("ready")
                 _print(_welcome(house, await supervisor.during(_accounts(house.port))))
                 supervisor.echo = True
@@ -218,6 +221,12 @@ async def _start_rooms(
 
 def _numbered(name: str, count: int) -> list[str]:
     return [name] if count == 1 else [f"{name}-{number}" for number in range(1, count + 1)]
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
+        return True
+    return False
 
 
 def _is_ready(port: int) -> bool:

@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 
 S = StopStatus
 AT_ONCE = 10  # appointments told at the same time
-LOOK_AGAIN = timedelta(hours=1)
+LOOK_AGAIN = timedelta(minutes=10)
 MINUTE = timedelta(minutes=1)
 
 

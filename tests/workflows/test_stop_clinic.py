@@ -29,7 +29,7 @@ class TestStopping:
         assert (await world.shown(stop)).due_at == start.call_off.choose_by
         assert await ending(stop) == "done"
         began = start.call_off.choose_by - timedelta(hours=24)
-        assert world.stops.moves[0].at - began >= timedelta(hours=2)
+        assert world.stops.moves[0].at - began >= timedelta(minutes=20)
 
     async def test_an_empty_session_is_done_at_once(self, world, ending):
         stop, _ = await world.stopped(0)
