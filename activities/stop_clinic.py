@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.lifecycles import Lifecycles, NoLifecycle
-from db.stop_clinic import count_open, next_to_call_off, record_stop_move
+from db.stop_clinic import count_open, mark_affected, next_to_call_off, record_stop_move
 from domain.order import Move
 from domain.stop_clinic import Called, CallOff
 
@@ -34,7 +34,9 @@ class StopClinicActivities:
 
     @activity.defn
     async def next_to_call_off(self, batch: Batch) -> list[Called]:
-        async with self.engine.connect() as connection:
+        async with self.engine.begin() as connection:
+            if batch.after == 0:  # the API does it too, unless it died in between
+                await mark_affected(connection, batch.stop_no)
             return await next_to_call_off(connection, batch.stop_no, batch.after, batch.limit)
 
     @activity.defn

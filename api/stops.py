@@ -23,6 +23,7 @@ from db.stop_clinic import (
     SessionOver,
     find_progress,
     list_stops,
+    mark_affected,
     orders_at_desk,
     stop_clinic,
     stop_of_schedule,
@@ -73,6 +74,8 @@ async def stop(
         if is_new:
             await _audit(connection, caller, "session_stopped", stop_no, wanted.reason)
     context.doorbell.ring()
+    async with context.engine.begin() as connection:
+        await mark_affected(connection, stop_no)
     async with context.engine.connect() as connection:
         return await _details(context, connection, stop_no)
 

@@ -67,12 +67,14 @@ INSERT = text(
                                 created_by)
     select s.hospital_id, :stop_no, s.doctor_id, s.date, :ids,
            now() + cast(:choose_within as interval), :account_id
-      from schedule s where s.id = :schedule_id
-    returning id"""
+      from schedule s where s.id = :schedule_id"""
 )
 AFFECT = text(
-    """update appointment set stop_id = :stop_id
-        where schedule_id = any(:ids) and status in ('pending', 'confirmed', 'checked_in')"""
+    """update appointment a set stop_id = c.id
+         from stop_clinic c
+        where c.stop_no = :stop_no and a.schedule_id = any(c.schedule_ids)
+          and a.stop_id is distinct from c.id
+          and a.status in ('pending', 'confirmed', 'checked_in')"""
 )
 OF_SCHEDULE = text(
     """select stop_no from stop_clinic where :schedule_id = any(schedule_ids)
@@ -99,7 +101,8 @@ PROGRESS = """
 
 
 async def stop_clinic(connection: AsyncConnection, new: NewStop) -> tuple[str, bool]:
-    """Withdraw the session and promise its workflow: (number, whether it is new).
+    """Withdraw the session and promise its workflow: (number, whether it is new). Its orders are
+    marked by `mark_affected`, once this is committed.
 
     What was called off before keeps its number. Raises ScheduleUnknown, SessionOver.
     """
@@ -115,10 +118,17 @@ async def stop_clinic(connection: AsyncConnection, new: NewStop) -> tuple[str, b
         return earlier, False
     await connection.execute(WITHDRAW, {"ids": ids})
     await connection.execute(END_LINE, {"ids": ids})
-    stop_id = await connection.scalar(INSERT, vars(new) | {"ids": ids})
-    await connection.execute(AFFECT, {"stop_id": stop_id, "ids": ids})
+    await connection.execute(INSERT, vars(new) | {"ids": ids})
     await promise(connection, stream=new.stop_no, workflow="stop_clinic", subject=new.stop_no)
     return new.stop_no, True
+
+
+async def mark_affected(connection: AsyncConnection, stop_no: str) -> None:
+    """Remember which orders it concerns, wherever they go. Nobody can join them any more.
+
+    In a transaction of its own: an order's row is locked before its slot, never after it.
+    """
+    await connection.execute(AFFECT, {"stop_no": stop_no})
 
 
 async def stop_of_schedule(connection: AsyncConnection, schedule_id: int) -> str | None:

@@ -13,9 +13,11 @@ from db.account import hold_patient
 from db.appointment import BookingRules, NewAppointment, book, move_order
 from db.keyring import Keyring
 from db.schedule import BelowUsed, change_schedule
+from db.stop_clinic import NewStop, mark_affected, stop_clinic
 from db.waitlist import WantedPlace, join_waitlist
 from domain.appointment import AppointmentStatus as S
 from domain.order import NumberPrefix, new_number
+from domain.stop_clinic import StopScope
 from tests.support.booking import RULES, Clinic, a_move, a_person, config_with
 
 pytestmark = pytest.mark.anyio
@@ -129,11 +131,12 @@ async def test_written_out_with_a_new_phone_and_by_id_at_once_do_not_deadlock(
 
 async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
     """Bookings, cancellations, expiries, check-ins, changes of capacity, the line for a full slot
-    and its offers, and moves from slot to slot, mixed at random."""
+    and its offers, moves from slot to slot, and sessions called off, mixed at random."""
     chance = random.Random(20261122)
     account, capacity = await clinic.account(), 6
     doctors = [clinic.doctor, await clinic.another_doctor()]
     slots = [await clinic.slot(doctor, sources=capacity) for doctor in doctors]
+    every = list(slots)  # those that were called off, too
     people = list(await clinic.people(account, 12))
     versions: dict[str, int] = {}
     done: Counter[str] = Counter()
@@ -183,6 +186,18 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
             versions[order_no] = 0
             done["offered"] += 1
 
+    async def one_is_called_off() -> None:
+        if done["stopped"] == 3:
+            return
+        done["stopped"] += 1
+        slots.append(await clinic.slot(await clinic.another_doctor(), sources=capacity))
+        every.append(slots[-1])
+        new = NewStop(1, slots.pop(0), StopScope.SLOT, f"S-{done['stopped']}", 13, "24 h")
+        async with clinic.engine.begin() as connection:
+            assert (await stop_clinic(connection, new))[1]
+        async with clinic.engine.begin() as connection:
+            await mark_affected(connection, new.stop_no)
+
     async def capacity_changes() -> None:
         with suppress(BelowUsed):
             async with clinic.engine.begin() as connection:
@@ -195,14 +210,15 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
     async def somebody() -> None:
         while asyncio.get_running_loop().time() < end:
             doings = [
-                one_books, one_moves, one_reschedules, one_joins, one_is_offered, capacity_changes
+                one_books, one_moves, one_reschedules, one_joins, one_is_offered, capacity_changes,
+                one_is_called_off,
             ]  # fmt: skip
-            await chance.choices(doings, [5, 4, 3, 3, 2, 1])[0]()
+            await chance.choices(doings, [50, 40, 30, 30, 20, 10, 1])[0]()
 
     async def look() -> None:
         """One statement sees one instant: the figures must agree in the middle of it, too."""
         while asyncio.get_running_loop().time() < end:
-            for slot in slots:
+            for slot in list(every):
                 used, held, open_ones = await clinic.figures(slot)
                 kept = await clinic.value(
                     """select count(*) from appointment
@@ -217,7 +233,7 @@ async def test_whatever_happens_at_once_the_sum_agrees(clinic: Clinic) -> None:
     await asyncio.gather(look(), *(somebody() for _ in range(12)))
     assert min(done[what] for what in ("booked", "cancelled", "capacity")) > 10, done
     assert min(done[what] for what in ("moved", "joined", "offered")) > 0, done
-    for slot in slots:
+    for slot in every:
         assert await clinic.value(
             """select used_sources = (select count(*) from source where schedule_id = s.id
                                          and order_no is not null)

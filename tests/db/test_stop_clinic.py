@@ -14,6 +14,7 @@ from db.stop_clinic import (
     StopProgress,
     count_open,
     find_progress,
+    mark_affected,
     next_to_call_off,
     orders_at_desk,
     stop_clinic,
@@ -37,7 +38,10 @@ async def stop(
     clinic: Clinic, slot: int, *, no: str = "S-1", scope: StopScope = StopScope.SLOT
 ) -> tuple[str, bool]:
     async with clinic.engine.begin() as connection:
-        return await stop_clinic(connection, NewStop(1, slot, scope, no, 13, "24 hours"))
+        found = await stop_clinic(connection, NewStop(1, slot, scope, no, 13, "24 hours"))
+    async with clinic.engine.begin() as connection:
+        await mark_affected(connection, found[0])
+    return found
 
 
 async def progress(clinic: Clinic, no: str = "S-1") -> StopProgress:
@@ -152,3 +156,18 @@ async def test_the_walk_goes_on_after_any_row(clinic: Clinic) -> None:
         first = await next_to_call_off(connection, "S-1", 0, 2)
         rest = await next_to_call_off(connection, "S-1", first[-1].id, 10)
     assert [called.order_no for called in (*first, *rest)] == booked
+
+
+async def test_who_moved_into_a_session_that_is_called_off_next_is_told_again(
+    clinic: Clinic,
+) -> None:
+    slot, other = await clinic.slot(), await clinic.slot(hour=14)
+    number = await clinic.booked(await clinic.someone(), slot)
+    await clinic.move(number, 1, S.CONFIRMED)
+    await stop(clinic, slot)
+    async with clinic.engine.begin() as connection:
+        assert await move_order(connection, a_move(number, 2, S.CONFIRMED), other, RULES) == "moved"
+    await stop(clinic, other, no="S-2")
+    async with clinic.engine.connect() as connection:
+        walked = await next_to_call_off(connection, "S-2", 0, 10)
+    assert [called.order_no for called in walked] == [number]
