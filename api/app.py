@@ -17,6 +17,7 @@ from api import (
     operations,
     payments,
     queue,
+    reconciliation,
     rescheduling,
     schedules,
     stops,
@@ -46,6 +47,7 @@ ROUTERS = (
     operations.router,
     work_items.router,
     suspensions.router,
+    reconciliation.router,
     notifications.router,
     callbacks.router,
 )

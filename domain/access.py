@@ -52,6 +52,7 @@ class Action(StrEnum):
     DECIDE = "decide"
     WORK = "work"  # see the worklist
     APPEAL = "appeal"  # against a suspension
+    RECONCILE = "reconcile"  # the gateway's bill with our books
 
 
 class Verdict(StrEnum):
@@ -95,6 +96,7 @@ BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.KEEP_PATIENTS: frozenset({Role.PATIENT}),
     Action.WORK: frozenset(Role) - {Role.PATIENT},
     Action.APPEAL: frozenset({Role.PATIENT}),
+    Action.RECONCILE: frozenset({Role.OPERATOR}),
 }
 
 

@@ -123,6 +123,7 @@ class PaymentPolicy:
     )  # a payment asks the gateway by itself after this
     refund_retry_for: timedelta = timedelta(hours=24)  # then a person is told
     refund_poll: timedelta = timedelta(minutes=1)
+    reconcile_at: time = time(10, 30)  # when the day before is compared with the gateways' bills
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,7 @@ from domain.appointment import AppointmentStart
 from domain.hospital import HospitalConfig
 from domain.message import Template
 from domain.payment import PaymentStart
+from domain.reconciliation import ReconciliationStart
 from domain.stop_clinic import StopStart
 from domain.work_item import WorkItemStart, next_timer
 from runtime.build import BUILD
@@ -92,6 +94,9 @@ class TemporalLifecycles:
         """
         if kind == "message":
             return {fact: _message(fact) for fact in subjects}
+        if kind == "reconciliation":
+            zone_name = self.config.hospital.time_zone
+            return {day: _reconciliation(day, zone_name) for day in subjects}
         async with self.engine.connect() as connection:
             if kind == "appointment":
                 zone = ZoneInfo(self.config.hospital.time_zone)
@@ -287,6 +292,18 @@ def _message(fact: str) -> Start:
         Outgoing(fact, subject, Template(template)),
         REUSE.REJECT_DUPLICATE,  # a fact is told once
         summary=template,
+    )
+
+
+def _reconciliation(day: str, zone: str) -> Start:
+    """By hand. Raises ValueError when it is no day."""
+    return Start(
+        "ReconciliationWorkflow",
+        f"reconciliation/{day}",
+        ReconciliationStart(zone, date.fromisoformat(day)),
+        REUSE.ALLOW_DUPLICATE,  # what is filed is not filed again
+        [SearchAttributePair(ORDER_STATUS, "running"), SearchAttributePair(WAITING_FOR, "bill")],
+        f"{day}, compared with the gateways' bills",
     )
 
 

@@ -14,6 +14,7 @@ from temporalio.worker import Worker
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
 from db.appointment import BookingRules
@@ -23,11 +24,14 @@ from runtime.gateways import open_email, open_payments, open_sms
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import served
+from runtime.schedules import keep_schedules
 from runtime.temporal import connect, metrics_runtime
+from runtime.workflows_seen import TemporalWorkflowsSeen
 from workflows.appointment import AppointmentWorkflow
 from workflows.message import MessageWorkflow
 from workflows.payment import PaymentWorkflow
 from workflows.queues import LIFECYCLES, MESSAGES, STAFF
+from workflows.reconciliation import ReconciliationWorkflow
 from workflows.stop_clinic import StopClinicWorkflow
 from workflows.work_item import WorkItemWorkflow
 
@@ -37,6 +41,7 @@ WORKFLOWS = [
     MessageWorkflow,
     StopClinicWorkflow,
     WorkItemWorkflow,
+    ReconciliationWorkflow,
 ]
 QUEUES = (LIFECYCLES, MESSAGES, *STAFF)
 CACHED = 3000
@@ -75,6 +80,7 @@ async def _serve(args: argparse.Namespace) -> int:
             runtime=metrics_runtime(args.temporal_metrics) if args.temporal_metrics else None,
             process="worker",
         )
+        await keep_schedules(client, entry.config)
         activities = open_activities(entry, client, stack)
         for queue in args.queues or list(QUEUES):
             await stack.enter_async_context(worker(client, queue, activities))
@@ -91,9 +97,10 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
     stack.push_async_callback(engine.dispose)
     lifecycles = TemporalLifecycles(client, engine, entry.config)
     appointments = AppointmentActivities(engine, lifecycles, BookingRules.of(entry.config))
+    gateways = open_payments(entry.settings, entry.config, stack)
     payments = PaymentActivities(
         engine,
-        open_payments(entry.settings, entry.config, stack),
+        gateways,
         lifecycles,
         ZoneInfo(entry.config.hospital.time_zone),
         entry.metrics.payment,
@@ -112,6 +119,13 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.metrics.message,
     )
     stops = StopClinicActivities(engine, lifecycles)
+    reconciliation = ReconciliationActivities(
+        engine,
+        entry.config.hospital.id,
+        gateways,
+        TemporalWorkflowsSeen(client),
+        entry.config.policies.work_items.lease,
+    )
     return {
         LIFECYCLES: [
             appointments.record_appointment,
@@ -134,6 +148,11 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             stops.record_stop,
             work_items.open_work_item,
             work_items.record_work_item,
+            reconciliation.channels_to_reconcile,
+            reconciliation.reconcile_channel,
+            reconciliation.give_up_bill,
+            reconciliation.find_suspects,
+            reconciliation.file_suspects,
         ],
         MESSAGES: [messages.send_message],
     }

@@ -43,3 +43,17 @@ MESSAGE = workflow.ActivityConfig(
         maximum_attempts=5,
     ),
 )
+# A bill is not out yet, or its gateway is away: every half hour, and not into the next night.
+BILL = workflow.ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=10),
+    schedule_to_close_timeout=timedelta(hours=20),
+    retry_policy=RetryPolicy(initial_interval=timedelta(minutes=30), backoff_coefficient=1),
+)
+# A look at all that runs.
+LOOK = workflow.ActivityConfig(
+    start_to_close_timeout=timedelta(minutes=10),
+    schedule_to_close_timeout=timedelta(hours=20),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(seconds=10), maximum_interval=timedelta(minutes=5)
+    ),
+)

@@ -10,6 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, Protocol
+from zoneinfo import ZoneInfo
 
 CURRENCY: Literal["CNY"] = "CNY"
 
@@ -169,6 +170,10 @@ class PaymentGateway(Protocol):
     def needs_payer(self) -> bool:
         """Whether `prepay` must be told who pays."""
 
+    @property
+    def bill_zone(self) -> ZoneInfo:
+        """In which zone a day of the bill begins."""
+
     async def prepay(
         self,
         payment_no: str,
@@ -217,8 +222,8 @@ class PaymentGateway(Protocol):
         """
 
     async def bill(self, day: date) -> Bill:
-        """Money taken and refunds of that day: the hospital's, or the gateway's where it says what
-        a day is. Nothing moved: an empty bill. GatewayUnavailable when it is not out yet."""
+        """Money taken, and refunds made or asked for, on that day (see `bill_zone`). Nothing moved:
+        an empty bill. GatewayUnavailable when it is not out yet."""
 
 
 def to_fen(amount: Decimal) -> int:

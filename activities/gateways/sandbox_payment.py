@@ -128,6 +128,7 @@ class SandboxPaymentGateway:
         self, merchant: SandboxMerchant, http: httpx.AsyncClient, clock: Clock = utc_now
     ) -> None:
         self._merchant, self._clock = merchant, clock
+        self.bill_zone = merchant.zone
         self._signer = Signer(merchant.secret)
         self._gateway = _SignedHttp(merchant.base_url, self._signer, http, clock)
 

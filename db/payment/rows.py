@@ -20,6 +20,7 @@ class PaymentRow(Numbered, Base):
             postgresql_where=text("status = 'pending'"),
         ),
         Index("ix_payment_order", "order_no"),
+        Index("ix_payment_paid_at", "paid_at"),
     )
 
     hospital_id: Mapped[int]
@@ -50,6 +51,7 @@ class RefundRow(Numbered, Base):
             postgresql_where=text("status <> 'failed'"),
         ),
         Index("ix_refund_payment", "payment_no"),
+        Index("ix_refund_finished_at", "finished_at"),
         CheckConstraint("amount > 0", name="amount_positive"),
     )
 

@@ -1,6 +1,6 @@
 """Every unfinished order is promised once more, and nothing that has ended."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import text
@@ -8,8 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.keyring import Keyring
 from db.resume import resume
+from db.stop_clinic import NewStop, stop_clinic
+from db.work_item import open_work_item
 from domain.appointment import AppointmentStatus
 from domain.payment import RefundCause, RefundStatus
+from domain.stop_clinic import StopScope
+from domain.work_item import WorkItemKind, for_desk
 from tests.support.booking import Clinic, Till
 
 pytestmark = pytest.mark.anyio
@@ -63,4 +67,17 @@ async def test_a_closed_order_has_ended_but_not_what_is_owed_for_it(till: Till) 
     assert refund is not None
     assert await resumed(till) == {"payment/P1"}
     await till.end(refund, RefundStatus.SUCCEEDED)
+    assert await resumed(till) == set()
+
+
+async def test_sessions_called_off_and_work_items_too(till: Till) -> None:
+    clinic = till.clinic
+    slot = await clinic.slot()
+    async with clinic.engine.begin() as connection:
+        await stop_clinic(connection, NewStop(1, slot, StopScope.SLOT, "S1", 1, "24 h"))
+        stuck = for_desk(WorkItemKind.REFUND_STUCK, "R1", timedelta(minutes=15))
+        number = await open_work_item(connection, 1, stuck)
+    assert await resumed(till) == {"stop_clinic/S1", f"work_item/{number}"}
+    await clinic.run("update stop_clinic set status = 'done'")
+    await clinic.run("update work_item set status = 'decided'")
     assert await resumed(till) == set()

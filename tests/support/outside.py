@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 from activities.appointment import Extension, Rescheduled, Rescheduling
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
+from activities.reconciliation import ChannelDay, NoBill, Suspects
 from activities.stop_clinic import Batch, Calling
 from activities.work_item import Change
 from domain.appointment import AppointmentMove
@@ -270,6 +271,53 @@ class WorkItemOutside:
                 self.rows[name] = replace(start, progress=progress)
         news = self.news.get(move.decision)
         return Outgoing(f"{move.order_no}:{news}", change.subject, news) if news else None
+
+
+@dataclass
+class ReconciliationOutside:
+    """Bills and rows: how many differences each channel has, and what is amiss in Temporal."""
+
+    troubles: Troubles
+    channels: dict[str, int] = field(default_factory=lambda: {"sandbox": 0})
+    refused: frozenset[str] = frozenset()  # channels without a bill, for good
+    late: int = 0  # so many times a bill is not out yet
+    suspects: tuple[str, ...] = ()
+    compared: list[ChannelDay] = field(default_factory=list)
+    given_up: list[NoBill] = field(default_factory=list)
+    looks: list[datetime] = field(default_factory=list)
+
+    @activity.defn
+    async def channels_to_reconcile(self) -> tuple[str, ...]:
+        await self.troubles.meet()
+        return tuple(self.channels)
+
+    @activity.defn
+    async def reconcile_channel(self, wanted: ChannelDay) -> int:
+        await self.troubles.meet()
+        if wanted.channel in self.refused:
+            raise ApplicationError("no_right", type="NoBill", non_retryable=True)
+        if self.late:
+            self.late -= 1
+            raise ApplicationError("bill_not_out", type="BillNotOut")
+        self.compared.append(wanted)
+        return self.channels[wanted.channel]
+
+    @activity.defn
+    async def give_up_bill(self, lacking: NoBill) -> None:
+        await self.troubles.meet()
+        self.given_up.append(lacking)
+
+    @activity.defn
+    async def find_suspects(self, day: date) -> Suspects:
+        await self.troubles.meet()
+        self.looks.append(activity.info().scheduled_time)
+        return Suspects(day, self.suspects)
+
+    @activity.defn
+    async def file_suspects(self, suspects: Suspects) -> int:
+        await self.troubles.meet()
+        self.looks.append(activity.info().scheduled_time)
+        return len(suspects.lacking)
 
 
 def activities_of(*fakes: object) -> Activities:

@@ -27,6 +27,7 @@ from runtime.codec import data_converter
 from runtime.lifecycles import (  # the very options that the relay starts with
     _appointment,
     _payment,
+    _reconciliation,
     _stop,
     _work_item,
 )
@@ -35,6 +36,7 @@ from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
     activities_of,
@@ -77,13 +79,19 @@ class World:
     stops: StopOutside
     pausing: Pausing  # the workers' codec
     work_items: WorkItemOutside
+    reconciliation: ReconciliationOutside
     staff: tuple[str, ...] = ()  # whose queues are worked on
 
     def working(self) -> AbstractAsyncContextManager[None]:
         config = self.env.client.config()
         converter = replace(config["data_converter"], payload_codec=self.pausing)
         fakes = activities_of(
-            self.appointments, self.payments, self.messages, self.stops, self.work_items
+            self.appointments,
+            self.payments,
+            self.messages,
+            self.stops,
+            self.work_items,
+            self.reconciliation,
         )
         client = Client(**{**config, "data_converter": converter})
         return working(client, fakes, self.staff)
@@ -186,6 +194,9 @@ class World:
     async def work(self, start: WorkItemStart) -> WorkflowHandle[Any, Any]:
         return await started(self.env.client, _work_item(start))
 
+    async def reconciled(self, day: str = "2026-11-21") -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _reconciliation(day, ZONE.key))
+
     async def opened(self) -> tuple[WorkflowHandle[Any, Any], PaymentStart]:
         start = await self.new_payment()
         return await self.pay(start), start
@@ -206,6 +217,7 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             StopOutside(troubles),
             Pausing(converter.payload_codec),
             WorkItemOutside(troubles),
+            ReconciliationOutside(troubles),
         )
 
 

@@ -14,6 +14,7 @@ from temporalio import activity, workflow
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
 from runtime.config import load_config
@@ -25,6 +26,7 @@ from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
     activities_of,
@@ -40,6 +42,7 @@ REAL = {
     MessageOutside: MessageActivities,
     StopOutside: StopClinicActivities,
     WorkItemOutside: WorkItemActivities,
+    ReconciliationOutside: ReconciliationActivities,
 }
 PERSONAL = {
     "name", "phone", "mobile", "email", "address", "id_card", "id_number", "birthday", "gender",

@@ -24,6 +24,8 @@ async def test_a_recorded_history_is_replayed(replayer, path):
     await replayer.replay_workflow(history)
 
 
-@pytest.mark.parametrize("lifecycle", ["appointment", "payment", "message", "work_item"])
+@pytest.mark.parametrize(
+    "lifecycle", ["appointment", "payment", "message", "work_item", "reconciliation"]
+)
 def test_every_lifecycle_has_recorded_histories(lifecycle):
     assert any(path.parent.name == lifecycle for path in RECORDED)

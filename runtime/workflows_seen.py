@@ -1,0 +1,31 @@
+"""Which workflows of rows Temporal knows: for reconciliation, never for a screen."""
+
+from dataclasses import dataclass
+
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+# Those that have a row, and `<kind>/<number>` as their id.
+QUERY = (
+    "ExecutionStatus = 'Running' and WorkflowType in ('AppointmentWorkflow', 'PaymentWorkflow',"
+    " 'StopClinicWorkflow', 'WorkItemWorkflow')"
+)
+
+
+@dataclass(frozen=True)
+class TemporalWorkflowsSeen:
+    client: Client
+
+    async def running(self) -> set[str]:
+        """As the visibility store says, which lags behind."""
+        return {found.id async for found in self.client.list_workflows(QUERY, page_size=1000)}
+
+    async def runs(self, id: str) -> bool:
+        """As it is now. The newest run of the id counts."""
+        try:
+            described = await self.client.get_workflow_handle(id).describe()
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return False
+            raise
+        return described.status is WorkflowExecutionStatus.RUNNING
