@@ -44,6 +44,11 @@ class ReconciliationStart:
     day: date | None = None
 
 
+def day_before(at: datetime, zone: str) -> date:
+    # Not in the workflow: its sandbox wraps ZoneInfo, which astimezone() then refuses.
+    return at.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)
+
+
 @dataclass(frozen=True)
 class Billed:
     """A movement of money as the bill tells it. `final` False: a refund that is on its way."""

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import structlog
 import uvloop
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities.appointment import AppointmentActivities
@@ -34,6 +36,8 @@ from workflows.queues import LIFECYCLES, MESSAGES, STAFF
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.stop_clinic import StopClinicWorkflow
 from workflows.work_item import WorkItemWorkflow
+
+log = structlog.get_logger(__name__)
 
 WORKFLOWS = [
     AppointmentWorkflow,
@@ -80,7 +84,10 @@ async def _serve(args: argparse.Namespace) -> int:
             runtime=metrics_runtime(args.temporal_metrics) if args.temporal_metrics else None,
             process="worker",
         )
-        await keep_schedules(client, entry.config)
+        try:
+            await keep_schedules(client, entry.config)
+        except RPCError as error:  # orders go on all the same; the next start tries again
+            log.error("schedules_not_kept", error=error.status.name)
         activities = open_activities(entry, client, stack)
         for queue in args.queues or list(QUEUES):
             await stack.enter_async_context(worker(client, queue, activities))

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import date, timedelta
-from zoneinfo import ZoneInfo
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
@@ -10,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from activities.reconciliation import ChannelDay, NoBill, ReconciliationActivities
-    from domain.reconciliation import ReconciliationStart, RunStatus
+    from domain.reconciliation import ReconciliationStart, RunStatus, day_before
     from workflows.operators import Waiting, show
     from workflows.options import BILL, DB_WRITE, LOOK
 
@@ -66,7 +65,7 @@ class ReconciliationWorkflow:
 
 def _yesterday(zone: str) -> date:
     at = workflow.info().typed_search_attributes.get(SCHEDULED_FOR) or workflow.info().start_time
-    return at.astimezone(ZoneInfo(zone)).date() - timedelta(days=1)
+    return day_before(at, zone)
 
 
 def _why(error: ActivityError) -> str:

@@ -285,6 +285,7 @@ class ReconciliationOutside:
     compared: list[ChannelDay] = field(default_factory=list)
     given_up: list[NoBill] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
+    tries: list[datetime] = field(default_factory=list)  # when bills were asked for, or given up
 
     @activity.defn
     async def channels_to_reconcile(self) -> tuple[str, ...]:
@@ -294,6 +295,7 @@ class ReconciliationOutside:
     @activity.defn
     async def reconcile_channel(self, wanted: ChannelDay) -> int:
         await self.troubles.meet()
+        self.tries.append(activity.info().started_time)
         if wanted.channel in self.refused:
             raise ApplicationError("no_right", type="NoBill", non_retryable=True)
         if self.late:
@@ -305,6 +307,7 @@ class ReconciliationOutside:
     @activity.defn
     async def give_up_bill(self, lacking: NoBill) -> None:
         await self.troubles.meet()
+        self.tries.append(activity.info().scheduled_time)
         self.given_up.append(lacking)
 
     @activity.defn
