@@ -103,19 +103,24 @@ async def reassign(
 @router.post(
     "/{orderNo}/retry",
     summary="Begin the lost workflows of an order again",
-    responses=refusals("not_authenticated", "forbidden", "not_found", "invalid", "unavailable"),
-)
+    responses=refusals(
+        "not_authenticated", "forbidden", "not_found", "invalid", "idempotency_mismatch",
+        "unavailable",
+    ),
+)  # fmt: skip
 async def retry(
-    order_no: OrderNo, wanted: OperatorReason, caller: CurrentCaller, context: InContext
+    order_no: OrderNo, wanted: OperatorReason, caller: CurrentCaller, context: InContext, once: Once
 ) -> AppointmentOrder:
     """From their rows: the order's own if it is open, and those of its payments and refunds that
     are not finished. What runs is left alone, so a repeat does no harm."""
     order = await _order(context, caller, order_no)
     async with context.engine.begin() as connection:
-        await keep_note(
-            context, connection, caller, Capacity.OPERATOR, order, Action.RETRY, wanted.reason
-        )
-        await resume(connection, order_no)
+        if await once.answered(connection) is None:
+            await keep_note(
+                context, connection, caller, Capacity.OPERATOR, order, Action.RETRY, wanted.reason
+            )
+            await resume(connection, order_no)
+            await once.remember(connection, order_no)
     context.doorbell.ring()
     return appointment_order(context, order)
 

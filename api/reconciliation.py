@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
+from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.base import Page
 from api.schemas.paging import Day, InPages
@@ -22,10 +23,10 @@ from api.schemas.reconciliation import (
     ReconciliationDifference,
     ReconciliationRun,
 )
-from db.journal import audit
+from api.words import audit_with_words
 from db.outbox import promise
 from db.reconciliation import Found, Run, differences_of, list_runs, runs_of
-from domain.access import Action, Role
+from domain.access import Action
 
 router = APIRouter(prefix="/ops/reconciliation", tags=["reconciliation"])
 
@@ -56,10 +57,12 @@ async def get_runs(
     "",
     status_code=202,
     summary="Compare a day again, now",
-    responses=refusals("not_authenticated", "forbidden", "invalid", "unavailable"),
+    responses=refusals(
+        "not_authenticated", "forbidden", "invalid", "idempotency_mismatch", "unavailable"
+    ),
 )
 async def reconcile(
-    wanted: Reconcile, caller: CurrentCaller, context: InContext
+    wanted: Reconcile, caller: CurrentCaller, context: InContext, once: Once
 ) -> ReconciliationAsked:
     """What was filed before is not filed again. While one of this day runs, it is that one."""
     require(caller, Action.RECONCILE)
@@ -68,16 +71,14 @@ async def reconcile(
     subject = wanted.day.isoformat()
     workflow_id = f"reconciliation/{subject}"
     async with context.engine.begin() as connection:
-        await promise(connection, stream=workflow_id, workflow="reconciliation", subject=subject)
-        await audit(
-            connection,
-            context.hospital_id,
-            "reconciliation_asked",
-            subject,
-            actor_role=Role.OPERATOR,
-            actor_id=caller.account_id,
-            details={"reason": wanted.reason},
-        )
+        if await once.answered(connection) is None:
+            await promise(
+                connection, stream=workflow_id, workflow="reconciliation", subject=subject
+            )
+            await audit_with_words(
+                context, connection, caller, "reconciliation_asked", subject, wanted.reason
+            )
+            await once.remember(connection, subject)
     context.doorbell.ring()
     return ReconciliationAsked(day=wanted.day, workflow_id=workflow_id)
 

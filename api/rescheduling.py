@@ -8,7 +8,7 @@ from api.appointments import COMMANDED, order_command
 from api.commands import Command, allow
 from api.context import Context, CurrentCaller, InContext
 from api.documented import refusals
-from api.idempotency import Once
+from api.idempotency import Once, OnceOnly
 from api.orders import stake_of
 from api.problems import Problem
 from api.schemas.appointment import AppointmentOrder
@@ -64,9 +64,15 @@ async def choose_after_stop(
         command = Command("appointment", order.order_no, Action.CHOOSE, "reschedule", arg)
     else:
         command = Command("appointment", order.order_no, Action.CHOOSE, "cancel", by)
-    if order.choose_by is None:
+    # Whoever took another slot has nothing to choose any more, and may ask again under the key.
+    if order.choose_by is None and not await _answered(context, once):
         raise Problem("not_allowed", orderStatus=order.status)
     return await order_command(context, caller, id, command, once, None)
+
+
+async def _answered(context: Context, once: OnceOnly) -> bool:
+    async with context.engine.connect() as connection:
+        return await once.done_before(connection)
 
 
 async def _order(

@@ -1,11 +1,12 @@
 """Calling a doctor's session off (停诊), and how far that is."""
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.appointments import COMMANDED
 from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
@@ -16,7 +17,7 @@ from api.schemas.appointment import OperatorReason
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.stop import AtDesk, StopDetails, StopProgress, StopSession
-from db.journal import audit
+from api.words import audit_with_words
 from db.stop_clinic import (
     NewStop,
     ScheduleUnknown,
@@ -28,17 +29,14 @@ from db.stop_clinic import (
     stop_clinic,
     stop_of_schedule,
 )
-from domain.access import Action, Caller, Capacity, Role
+from domain.access import Action, Caller, Capacity
 from domain.order import NumberPrefix, new_number
 from workflows.commands import Command as ByPerson
 
 router = APIRouter(tags=["stop-clinic"])
 
 SEEN = refusals("not_authenticated", "forbidden", "not_found", "unavailable")
-COMMANDED = refusals(
-    "not_authenticated", "forbidden", "not_found", "not_allowed", "invalid",
-    "idempotency_mismatch", "try_again", "unavailable",
-)  # fmt: skip
+StopNo = Annotated[str, Path(alias="stopNo", min_length=1, max_length=64)]
 
 
 @router.post(
@@ -46,11 +44,21 @@ COMMANDED = refusals(
     status_code=202,
     summary="Call a session off",
     responses=refusals(
-        "not_authenticated", "forbidden", "not_found", "invalid", "session_over", "unavailable"
+        "not_authenticated",
+        "forbidden",
+        "not_found",
+        "invalid",
+        "session_over",
+        "idempotency_mismatch",
+        "unavailable",
     ),
 )
 async def stop(
-    id: Id, caller: CurrentCaller, context: InContext, wanted: StopSession | None = None
+    id: Id,
+    caller: CurrentCaller,
+    context: InContext,
+    once: Once,
+    wanted: StopSession | None = None,
 ) -> StopDetails:
     """Nobody can book it from now on; its patients are told one after another, and choose another
     slot or the money. Called off before, it answers with the progress of that."""
@@ -65,19 +73,29 @@ async def stop(
         choose_within=f"{context.config.policies.appointment.choose_within.total_seconds()} s",
     )
     async with context.engine.begin() as connection:
-        try:
-            stop_no, is_new = await stop_clinic(connection, new)
-        except ScheduleUnknown:
-            raise Problem("not_found") from None
-        except SessionOver:
-            raise Problem("session_over") from None
-        if is_new:
-            await _audit(connection, caller, "session_stopped", stop_no, wanted.reason)
+        stop_no = await once.answered(connection)
+        if stop_no is None:
+            stop_no = await _stop(context, connection, caller, new, wanted.reason)
+            await once.remember(connection, stop_no)
     context.doorbell.ring()
     async with context.engine.begin() as connection:
         await mark_affected(connection, stop_no)
     async with context.engine.connect() as connection:
         return await _details(context, connection, stop_no)
+
+
+async def _stop(
+    context: Context, connection: AsyncConnection, caller: Caller, new: NewStop, reason: str | None
+) -> str:
+    try:
+        stop_no, is_new = await stop_clinic(connection, new)
+    except ScheduleUnknown:
+        raise Problem("not_found") from None
+    except SessionOver:
+        raise Problem("session_over") from None
+    if is_new:
+        await audit_with_words(context, connection, caller, "session_stopped", stop_no, reason)
+    return stop_no
 
 
 @router.get("/schedules/{id}/stop", summary="How far calling it off is", responses=SEEN)
@@ -106,13 +124,13 @@ async def get_stops(
 
 @router.get("/ops/stops/{stopNo}", summary="One of them", responses=SEEN)
 async def get_stop(
-    stopNo: str,  # noqa: N803
+    stop_no: StopNo,
     caller: CurrentCaller,
     context: InContext,
     connection: Transaction,
 ) -> StopDetails:
     require(caller, Action.SEE_QUEUES)
-    return await _details(context, connection, stopNo)
+    return await _details(context, connection, stop_no)
 
 
 @router.post(
@@ -122,7 +140,7 @@ async def get_stop(
     responses=COMMANDED,
 )
 async def pause(
-    stopNo: str,  # noqa: N803
+    stop_no: StopNo,
     wanted: OperatorReason,
     caller: CurrentCaller,
     context: InContext,
@@ -130,7 +148,7 @@ async def pause(
 ) -> Any:
     """The session stays withdrawn, and those who know keep their choice. 409 when everybody has
     been told."""
-    return await _command(context, caller, stopNo, "pause", wanted.reason, once)
+    return await _command(context, caller, stop_no, "pause", wanted.reason, once)
 
 
 @router.post(
@@ -140,13 +158,13 @@ async def pause(
     responses=COMMANDED,
 )
 async def resume(
-    stopNo: str,  # noqa: N803
+    stop_no: StopNo,
     wanted: OperatorReason,
     caller: CurrentCaller,
     context: InContext,
     once: Once,
 ) -> Any:
-    return await _command(context, caller, stopNo, "resume", wanted.reason, once)
+    return await _command(context, caller, stop_no, "resume", wanted.reason, once)
 
 
 async def _command(
@@ -162,7 +180,7 @@ async def _command(
         return (await details()).status
 
     async def note_down(connection: AsyncConnection) -> None:
-        await _audit(connection, caller, f"stop_{update}", stop_no, reason)
+        await audit_with_words(context, connection, caller, f"stop_{update}", stop_no, reason)
 
     await details()  # 404 before anything is asked
     arg = ByPerson(Capacity.OPERATOR, caller.account_id)
@@ -185,18 +203,4 @@ async def _details(context: Context, connection: AsyncConnection, stop_no: str) 
     desk = await orders_at_desk(connection, stop_no)
     return StopDetails(
         **asdict(found), desk=[AtDesk(order_no=no, queue_number=number) for no, number in desk]
-    )
-
-
-async def _audit(
-    connection: AsyncConnection, caller: Caller, event: str, stop_no: str, reason: str | None
-) -> None:
-    await audit(
-        connection,
-        caller.hospital_id,
-        event,
-        stop_no,
-        actor_role=Role.OPERATOR,
-        actor_id=caller.account_id,
-        details={"reason": reason},
     )

@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.context import CurrentCaller, InContext, Transaction, require
+from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
+from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
@@ -13,7 +15,7 @@ from api.schemas.waitlist import JoinWaitlist, WaitlistEntry
 from db.account import own_person
 from db.waitlist import WaitlistEntry as Entry
 from db.waitlist import WantedPlace, find_entry, join_waitlist, leave_waitlist, list_entries
-from domain.access import Action
+from domain.access import Action, Caller
 from domain.waitlist import WaitlistStatus
 
 router = APIRouter(tags=["waitlist"])
@@ -28,7 +30,7 @@ NOT_FOUND = frozenset({"patient_unknown", "schedule_unknown"})
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "not_full", "waitlist_full",
         "slot_begun", "schedule_unavailable", "not_open_yet", "not_offered", "already_booked",
-        "daily_limit", "suspended", "booking_refused", "unavailable",
+        "daily_limit", "suspended", "booking_refused", "idempotency_mismatch", "unavailable",
     ),
 )  # fmt: skip
 async def join(
@@ -37,6 +39,7 @@ async def join(
     context: InContext,
     connection: Transaction,
     response: Response,
+    once: Once,
     wanted: JoinWaitlist | None = None,
 ) -> WaitlistEntry:
     """The first in line is offered the next source that comes free, as an unpaid order held for
@@ -46,13 +49,23 @@ async def join(
     patient_id = patient_id or await own_person(connection, caller.account_id)
     if patient_id is None:
         raise Problem.of_field("patientId", "add a person to your account, or name one")
+    if (earlier := await once.answered(connection)) is not None:
+        response.status_code = 200
+        return await _entry(context, connection, caller, int(earlier))
     place = WantedPlace(context.hospital_id, caller.account_id, id, patient_id)
     code, entry_id = await join_waitlist(connection, place, context.booking_rules)
     if code not in ("joined", "waiting") or entry_id is None:
         raise Problem("not_found" if code in NOT_FOUND else code)
     if code == "waiting":
         response.status_code = 200
-    entry = await find_entry(connection, context.hospital_id, caller.account_id, entry_id)
+    await once.remember(connection, str(entry_id))
+    return await _entry(context, connection, caller, entry_id)
+
+
+async def _entry(
+    context: Context, connection: AsyncConnection, caller: Caller, id: int
+) -> WaitlistEntry:
+    entry = await find_entry(connection, context.hospital_id, caller.account_id, id)
     if entry is None:
         raise Problem("not_found")
     return _shown(entry)

@@ -189,7 +189,7 @@ class AppointmentWorkflow:
     async def reschedule(self, wanted: Reschedule) -> AppointmentStatus:
         """Another slot at the same price: one transaction, while every other command waits."""
         if self.moving:
-            await workflow.wait_condition(lambda: not self.moving)
+            await self._undisturbed()
             self.check_reschedule(wanted)
         self.moving = True
         try:
@@ -225,8 +225,7 @@ class AppointmentWorkflow:
     async def call_off(self, off: CallOff) -> AppointmentStatus:
         """The clinic does not take place. Unpaid, the order ends here; paid, the patient chooses;
         whoever is here already is told at the desk. An order that left the slot is let alone."""
-        if self.moving:
-            await workflow.wait_condition(lambda: not self.moving)
+        await self._undisturbed()
         gone = self.booking.schedule_id not in (0, *off.schedule_ids)
         if not self.status.open or self.choose_by is not None or gone:
             return self.status
@@ -277,8 +276,12 @@ class AppointmentWorkflow:
 
     async def _after_moving(self, to: AppointmentStatus, command: Command) -> None:
         if self.moving:  # and not otherwise: what was just allowed is done before any await
-            await workflow.wait_condition(lambda: not self.moving)
+            await self._undisturbed()
             self._allow(to, command)
+
+    async def _undisturbed(self) -> None:
+        while self.moving:  # of those that wait, the first to wake may move it again
+            await workflow.wait_condition(lambda: not self.moving)
 
     async def _take_payment(self, payment_no: str) -> None:
         """Whether or not the order can still use it: the decision is made before any await."""
@@ -337,8 +340,7 @@ class AppointmentWorkflow:
                     timeout=left,
                     timeout_summary=timer,
                 )
-        if self.moving:
-            await workflow.wait_condition(lambda: not self.moving)
+        await self._undisturbed()
         return self.status is status and self.replanned == plan
 
     @property
@@ -370,8 +372,7 @@ class AppointmentWorkflow:
 
     async def _end_by_operator(self) -> None:
         """*Cancel* in Temporal's web UI releases what is held and returns what was paid."""
-        if self.moving:
-            await workflow.wait_condition(lambda: not self.moving)
+        await self._undisturbed()
         if self.status.open:
             await self._move(S.CANCELLED, "cancel", Reason.TERMINATED)
         await self._give_back()

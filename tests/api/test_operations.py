@@ -21,8 +21,8 @@ async def clinic(context: Context, keyring: Keyring) -> Clinic:
 
 
 @pytest.fixture
-def operator(context: Context) -> dict[str, str]:
-    return as_caller(context, 999, Role.OPERATOR)
+async def operator(context: Context, clinic: Clinic) -> dict[str, str]:
+    return as_caller(context, await clinic.account(), Role.OPERATOR)
 
 
 async def orders(client, operator, **query: Any) -> list[dict[str, Any]]:

@@ -220,6 +220,24 @@ class TestOffers:
         assert (await entry(clinic, people[1])).status == "ended"
         assert await clinic.figures(slot) == (0, 0, 0)
 
+    async def test_who_leaves_at_that_moment_is_offered_nothing(self, clinic, people, full):
+        slot, order_no = full
+        await join(clinic, people[1], slot)
+        await join(clinic, people[2], slot)
+        async with clinic.engine.begin() as connection:
+            assert await leave_waitlist(connection, 1, people[1][0], slot) == 1
+            freeing = asyncio.create_task(clinic.move(order_no, 1, S.CANCELLED))
+            waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            async with asyncio.timeout(10):
+                while not await clinic.value(waits):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        await freeing
+        found = [await entry(clinic, who) for who in people[1:3]]
+        assert [(e.status, e.order_no is None) for e in found] == [
+            ("left", True), ("offered", False),
+        ]  # fmt: skip
+        await agree(clinic, slot)
+
     async def test_a_walk_in_never_comes_before_the_line(self, clinic, people, full):
         slot, order_no = full
         await join(clinic, people[1], slot)

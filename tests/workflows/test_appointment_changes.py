@@ -132,6 +132,27 @@ class TestRescheduling:
         assert await ending(appointment) == "cancelled"
         assert world.appointments.last.version == 3
 
+    async def test_of_many_that_wait_each_comes_after_the_one_before(
+        self, world, confirmed, ending
+    ):
+        """Two moves and a cancellation that all wait for a first move: none overtakes."""
+        appointment, booking = confirmed
+        world.appointments.rescheduled = Rescheduled("moved", later(booking))
+        moving = world.troubles.hold("record_reschedule")
+        first = asyncio.create_task(appointment.execute_update(A.reschedule, ELSEWHERE))
+        await moving.entered.wait()
+        second = asyncio.create_task(appointment.execute_update(A.reschedule, ELSEWHERE))
+        await world.idle_updates(appointment, 2)
+        cancelling = asyncio.create_task(appointment.execute_update(A.cancel, PATIENT))
+        await world.idle_updates(appointment, 3)
+        moving.open()
+        assert (await first, await second, await cancelling) == (
+            "confirmed", "confirmed", "cancelled",
+        )  # fmt: skip
+        assert await ending(appointment) == "cancelled"
+        assert [wish.move.version for wish in world.appointments.wishes] == [2, 3]
+        assert world.appointments.last.version == 4
+
     async def test_an_operators_cancel_waits_for_the_move(self, world, confirmed, ending):
         appointment, booking = confirmed
         world.appointments.rescheduled = Rescheduled("moved", later(booking))

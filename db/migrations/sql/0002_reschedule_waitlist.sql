@@ -138,7 +138,8 @@ begin
     select (p_offer -> 'fees' ->> d.level)::numeric into fee from doctor d where d.id = slot.doctor_id;
     if fee is null then return false; end if;
     for entry in select * from waitlist_entry
-                  where schedule_id = p_schedule and status = 'waiting' order by id loop
+                  where schedule_id = p_schedule and status = 'waiting' order by id
+                    for update loop  -- who leaves at this moment has left, or has the offer
         continue when not try_lock_person(slot.hospital_id, entry.person_index);
         select * into person from patient where id = entry.patient_id;
         if booking_refusal(person, true, slot, p_offer -> 'rules') is not null then
