@@ -7,7 +7,8 @@ from pathlib import Path
 
 import uvloop
 
-from cli.bench.booking import BY_DEFAULT, CASES, Plan, bench_booking
+from cli.bench.booking import bench_booking
+from cli.bench.cases import BY_DEFAULT, CASES, Plan
 from cli.bench.target import BenchError, find_target
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,8 @@ from api.app import create_app
 from api.fields import to_id_card
 from cli import bench as command
 from cli.bench import stage
-from cli.bench.booking import Bench, Plan, bookable_days, measure, prepare
+from cli.bench.booking import bookable_days, measure, prepare
+from cli.bench.cases import Bench, Plan
 from cli.bench.figures import Figures, percentile, row
 from cli.bench.load import Outcome, burst, request
 from cli.bench.target import BenchError, Target, database_of, find_target
