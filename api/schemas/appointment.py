@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas.account import PatientInfo
-from api.schemas.base import Money, Schema, TimeOfDay
+from api.schemas.base import Duration, Money, Schema, TimeOfDay
 from api.schemas.paging import Id
 from domain.account import Gender
 from domain.appointment import AppointmentStatus
@@ -43,12 +43,12 @@ class Terms(Schema):
     """What was promised when this was booked. Durations are ISO 8601; times of day
     are the hospital's."""
 
-    payment_window: dt.timedelta
-    reminders: list[dt.timedelta]
+    payment_window: Duration
+    reminders: list[Duration]
     quiet_from: TimeOfDay
     quiet_until: TimeOfDay
-    check_in_opens: dt.timedelta
-    no_show_after: dt.timedelta
+    check_in_opens: Duration
+    no_show_after: Duration
     cancel_days_before: int
     cancel_until: TimeOfDay
     late_refund_share: Money

@@ -1,6 +1,6 @@
 """How values look on the wire: camelCase, money as numbers, instants with their offset."""
 
-from datetime import time
+from datetime import time, timedelta
 from decimal import Decimal
 from typing import Annotated, Generic, TypeVar
 
@@ -16,6 +16,32 @@ TimeOfDay = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d\d:\d\d$", "examples": ["23:59"]}),
 ]
 """A local time such as 23:59, in the hospital's zone. OpenAPI's `time` would want an offset."""
+
+
+def iso_duration(length: timedelta) -> str:
+    """Whole seconds as RFC 3339 spells a duration (appendix A): no fractions, no gap between the
+    hours and the seconds, days and no years. `P1DT2H0M5S`; nothing is `PT0S`."""
+    minutes, seconds = divmod(max(int(length.total_seconds()), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(hours, "H"), (minutes, "M"), (seconds, "S")]
+    while parts and parts[0][0] == 0:
+        parts.pop(0)
+    while parts and parts[-1][0] == 0:
+        parts.pop()
+    of_day = "".join(f"{count}{unit}" for count, unit in parts)
+    of_days = f"{days}D" if days else ""
+    if not of_day:
+        return f"P{of_days}" if days else "PT0S"
+    return f"P{of_days}T{of_day}"
+
+
+Duration = Annotated[
+    timedelta,
+    PlainSerializer(iso_duration, return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "duration", "examples": ["PT15M"]}),
+]
+"""A length of time in ISO 8601. Pydantic's own spelling has fractions and years."""
 
 
 class Schema(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.appointment import OperatorReason, TimelineEntry
-from api.schemas.base import Schema
+from api.schemas.base import Duration, Schema
 from api.schemas.paging import Id
 from domain.work_item import WorkItemStatus
 
@@ -21,7 +21,7 @@ class WorkItem(Schema):
     order_no: str | None
     details: dict[str, str] = Field(description="codes and amounts")
     opened_at: dt.datetime
-    age: dt.timedelta = Field(description="since it was opened, or how long it took; ISO 8601")
+    age: Duration = Field(description="since it was opened, or how long it took; ISO 8601")
     claimed_by: int | None = Field(description="who has it now, or who decided it")
     lease_until: dt.datetime | None
     escalates_at: dt.datetime | None
