@@ -5,6 +5,7 @@ import pytest
 from domain.access import (
     APPOINTMENT,
     BY_ROLE,
+    CONSULTATION,
     WORK_ITEM,
     Action,
     Caller,
@@ -41,6 +42,27 @@ ALLOWED = {
     A.RETRY: "u",
     A.CANCEL_AND_REFUND: "u",
 }
+OF_CONSULTATIONS = {
+    A.SEE: "odcu",
+    A.PAY: "o",
+    A.CANCEL: "ou",
+    A.ACCEPT: "dc",
+    A.DECLINE: "dc",
+    A.ASK_EVIDENCE: "dc",
+    A.GIVE_EVIDENCE: "o",
+    A.PROLONG: "d",
+    A.COMPLETE: "d",
+    A.UNSUITABLE: "d",
+    A.CALL: "d",
+    A.SEE_BACKGROUND: "dc",
+    A.WRITE: "od",
+    A.JOIN: "od",
+    A.RATE: "o",
+    A.EXTEND: "u",
+    A.REASSIGN_ORDER: "u",
+    A.RETRY: "u",
+    A.CANCEL_AND_REFUND: "u",
+}
 OF_WORK_ITEMS = {
     A.SEE: "su",
     A.CLAIM: "s",
@@ -48,15 +70,26 @@ OF_WORK_ITEMS = {
     A.REASSIGN: "u",
     A.DECIDE: "s",
 }
-LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "s": C.ITS_STAFF, "u": C.OPERATOR, "N": C.NURSE}
-TABLES = [(APPOINTMENT, ALLOWED), (WORK_ITEM, OF_WORK_ITEMS)]
+LETTERS = {
+    "o": C.OWNER,
+    "d": C.ITS_DOCTOR,
+    "s": C.ITS_STAFF,
+    "c": C.CANDIDATE,
+    "u": C.OPERATOR,
+    "N": C.NURSE,
+}
+TABLES = [
+    (APPOINTMENT, ALLOWED),
+    (CONSULTATION, OF_CONSULTATIONS),
+    (WORK_ITEM, OF_WORK_ITEMS),
+]
 EACH = [(rules, by_hand, action) for rules, by_hand in TABLES for action in by_hand]
 
 
 def test_the_table_is_whole():
     for rules, by_hand in TABLES:
         assert set(by_hand) == set(rules)
-    assert set(A) == set(APPOINTMENT) | set(WORK_ITEM) | set(BY_ROLE)
+    assert set(A) == set(APPOINTMENT) | set(CONSULTATION) | set(WORK_ITEM) | set(BY_ROLE)
     assert set(LETTERS.values()) == set(C)
 
 
@@ -109,6 +142,12 @@ def test_what_waits_for_a_role_concerns_its_people():
     assert capacities(caller(R.DOCTOR, doctor_id=70), waiting) == set()
 
 
+def test_whoever_could_accept_comes_as_a_candidate_and_nobody_else():
+    asked = Stake(account_id=1, candidate_id=70)
+    assert capacities(caller(R.DOCTOR, doctor_id=70), asked) == {C.CANDIDATE}
+    assert capacities(caller(R.DOCTOR, doctor_id=71), asked) == set()
+
+
 @pytest.mark.parametrize(
     ("action", "held", "capacity"),
     [
@@ -134,6 +173,7 @@ BY_HAND = {
     A.WORK: {R.DOCTOR, R.CHIEF_PHARMACIST, R.PHARMACIST, R.NURSE, R.OPERATOR},
     A.APPEAL: {R.PATIENT},
     A.RECONCILE: {R.OPERATOR},
+    A.SEE_CASES: {R.DOCTOR},
 }
 
 
