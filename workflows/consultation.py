@@ -29,9 +29,11 @@ with workflow.unsafe.imports_passed_through():
         accepted,
         call_ended,
         come_to_nothing,
+        dialled,
         evidence_given,
         evidence_wanted,
         given_until,
+        not_dialled,
         paid,
         prolonged,
         silence_is_free,
@@ -181,7 +183,7 @@ class ConsultationWorkflow:
     @workflow.signal(name="call_ended")
     async def hear_call_ended(self, ended: CallEnded) -> None:
         p = self.progress
-        if p.status is S.CONSULTING and p.calling and ended.attempt == p.calls:
+        if p.status is S.CONSULTING and p.calling_until and ended.attempt == p.calls:
             changed = call_ended(self.case, p, ended, workflow.now())
             await self._move("call_ended", **changed)
 
@@ -389,13 +391,16 @@ class ConsultationWorkflow:
             self.progress = replace(p, payment_no=payment_no)
 
     async def _dial(self, by: Actor) -> None:
-        p = self.progress
-        await self._move("call", by=by, calls=p.calls + 1, calling=True, redial_at=None)
+        await self._move("call", by=by, **dialled(self.case, self.progress, workflow.now()))
         place = PlaceCall(self.case.order_no, self.progress.calls)
-        await workflow.execute_activity_method(PhoneCallActivities.place_call, place, **DIAL)
-
-    def _so_far(self) -> Ringing:
-        return Ringing(self.case.order_no, self.progress.rung)
+        try:
+            await workflow.execute_activity_method(PhoneCallActivities.place_call, place, **DIAL)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            if self.progress.calling_until and self.progress.calls == place.attempt:
+                failed = not_dialled(self.case, self.progress, workflow.now())
+                await self._move("call_failed", **failed)
 
     async def _tell(self, template: Template) -> None:
         await finish(tell(self.case.order_no, template, version=self.progress.version))

@@ -8,6 +8,7 @@ from domain.phone_call import CallEnded, Outcome, redials
 
 Changes = dict[str, Any]
 S = ConsultationStatus
+RINGING = timedelta(minutes=3)  # both phones, at most
 
 
 def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
@@ -64,13 +65,27 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     talked = call.outcome is Outcome.TALKED
     there = (Outcome.TALKED, Outcome.PATIENT_NO_ANSWER, Outcome.PATIENT_BUSY)
     changes: Changes = {
-        "calling": False,
+        "calling_until": None,
         "answered": p.answered or call.outcome in there,
         "redial_at": now + case.terms.redial_after if again else None,
     }
     if talked and not p.talking:
         changes |= _talk_began(case, p, now)
     return changes
+
+
+def dialled(case: Case, p: Progress, now: datetime) -> Changes:
+    return {
+        "calls": p.calls + 1,
+        "calling_until": now + case.terms.window + RINGING,
+        "redial_at": None,
+    }
+
+
+def not_dialled(case: Case, p: Progress, now: datetime) -> Changes:
+    """It could not be placed: tried again like one that found nobody."""
+    again = p.calls <= case.terms.redials
+    return {"calling_until": None, "redial_at": now + case.terms.redial_after if again else None}
 
 
 def _talk_began(case: Case, p: Progress, now: datetime) -> Changes:

@@ -54,7 +54,9 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
     if p.begins_at is None or p.window_ends is None:
         raise ValueError(f"{case.order_no} is being consulted on and has no window")
     waiting_for = "patient" if p.answered else "doctor"
-    steps = [Due(p.window_ends, Step.END_WINDOW, waiting_for)]
+    # Nobody is cut off while they talk.
+    ends = max(p.window_ends, p.calling_until or p.window_ends)
+    steps = [Due(ends, Step.END_WINDOW, waiting_for)]
     if case.type is ConsultationType.VIDEO:
         if not p.answered:
             absent = p.begins_at + case.terms.join_within

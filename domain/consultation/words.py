@@ -141,7 +141,7 @@ class Progress:
     patient_here: bool = False
     left_at: datetime | None = None  # video: since then nobody is there
     calls: int = 0
-    calling: bool = False
+    calling_until: datetime | None = None  # a call is under way, until then at the latest
     redial_at: datetime | None = None
     ring_at: datetime | None = None  # emergency: when the next doctor is rung
     rung: tuple[int, ...] = ()
