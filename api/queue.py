@@ -32,6 +32,7 @@ from db.appointment import (
     Calling,
     NoSuchSession,
     QueueEntry,
+    SessionCalledOff,
     SessionFigures,
     SessionsWanted,
     call_again,
@@ -57,6 +58,7 @@ CALLED = (
     "invalid",
     "idempotency_mismatch",
     "unavailable",
+    "called_off",
 )
 Act = Callable[[AsyncConnection, Calling], Awaitable[str]]
 
@@ -203,7 +205,10 @@ async def _call(context: Context, caller: Caller, once: OnceOnly, act: Act) -> D
     async with context.engine.begin() as connection:
         order_no = await once.answered(connection)
         if order_no is None:
-            order_no = await act(connection, by)
+            try:
+                order_no = await act(connection, by)
+            except SessionCalledOff:
+                raise Problem("called_off") from None
             await once.remember(connection, order_no)
         entry = await _entry(context, connection, order_no)
         await note_reading(connection, caller, Capacity.ITS_DOCTOR, entry.order, Action.CALL)
