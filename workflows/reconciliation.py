@@ -29,13 +29,13 @@ class ReconciliationWorkflow:
         channels = await workflow.execute_activity_method(
             ReconciliationActivities.channels_to_reconcile, **DB_WRITE
         )
+        comparing = asyncio.gather(
+            self._rows(day), *(self._channel(channel, day) for channel in channels)
+        )
         try:
-            filed = await asyncio.gather(
-                self._rows(day), *(self._channel(channel, day) for channel in channels)
-            )
-        except (asyncio.CancelledError, ActivityError) as error:
-            if is_cancelled_exception(error):  # *Cancel* in the web UI
-                await finish(self._stopped(day))
+            filed = await asyncio.shield(comparing)
+        except asyncio.CancelledError:  # *Cancel* in the web UI; what is being compared ends with us
+            await finish(self._stopped(day))
             raise
         show(RunStatus.DONE, None)
         return sum(filed)
