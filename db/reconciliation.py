@@ -172,9 +172,7 @@ async def stop_runs(connection: AsyncConnection, hospital_id: int, day: date) ->
     """Those of this day that are not finished never will be."""
     await connection.execute(
         update(RunRow)
-        .where(
-            RunRow.hospital_id == hospital_id, RunRow.day == day, RunRow.finished_at.is_(None)
-        )
+        .where(RunRow.hospital_id == hospital_id, RunRow.day == day, RunRow.finished_at.is_(None))
         .values(status=RunStatus.STOPPED, finished_at=func.now())
     )
 

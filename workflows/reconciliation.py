@@ -34,7 +34,9 @@ class ReconciliationWorkflow:
         )
         try:
             filed = await asyncio.shield(comparing)
-        except asyncio.CancelledError:  # *Cancel* in the web UI; what is being compared ends with us
+        except (
+            asyncio.CancelledError
+        ):  # *Cancel* in the web UI; what is being compared ends with us
             await finish(self._stopped(day))
             raise
         show(RunStatus.DONE, None)

@@ -310,7 +310,9 @@ async def test_a_night_that_was_stopped_says_so_and_keeps_what_it_has(
     await made.record_stopped_runs(DAY)
     runs = "select channel || ' ' || status from reconciliation_run order by channel"
     assert await clinic.ids(runs) == ["other no_bill", "sandbox stopped"]
-    assert await clinic.value("select count(*) from reconciliation_run where finished_at is null") == 0
+    assert (
+        await clinic.value("select count(*) from reconciliation_run where finished_at is null") == 0
+    )
     with pytest.raises(ApplicationError):  # asked for again, it waits again
         await made.reconcile_channel(ChannelDay("sandbox", DAY))
     assert await clinic.ids(runs) == ["other no_bill", "sandbox waiting"]
