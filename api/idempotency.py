@@ -32,7 +32,7 @@ class OnceOnly:
     """A caller's key with what it stands for. Without a key every request is a new one."""
 
     account_id: int
-    key: str | None
+    key: str | None  # hashed: what clients put into it is not ours to keep
     body_hash: bytes
 
     async def answered(self, connection: AsyncConnection) -> str | None:
@@ -69,7 +69,13 @@ async def get_once(
 ) -> OnceOnly:
     path = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
     body_hash = hashlib.sha256(path + await request.body()).digest()
-    return OnceOnly(caller.account_id, idempotency_key, body_hash)
+    key = None if idempotency_key is None else hashed(caller.account_id, idempotency_key)
+    return OnceOnly(caller.account_id, key, body_hash)
+
+
+def hashed(account_id: int, key: str) -> str:
+    """The same key of two accounts is two keys."""
+    return hashlib.sha256(f"{account_id}\0{key}".encode()).hexdigest()
 
 
 Once = Annotated[OnceOnly, Depends(get_once)]

@@ -172,6 +172,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             reconciliation.channels_to_reconcile,
             reconciliation.reconcile_channel,
             reconciliation.give_up_bill,
+            reconciliation.record_stopped_runs,
             reconciliation.find_suspects,
             reconciliation.file_suspects,
         ],

@@ -331,6 +331,7 @@ class ReconciliationOutside:
     suspects: tuple[str, ...] = ()
     compared: list[ChannelDay] = field(default_factory=list)
     given_up: list[NoBill] = field(default_factory=list)
+    stopped: list[date] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
     tries: list[datetime] = field(default_factory=list)  # when bills were asked for, or given up
 
@@ -356,6 +357,11 @@ class ReconciliationOutside:
         await self.troubles.meet()
         self.tries.append(activity.info().scheduled_time)
         self.given_up.append(lacking)
+
+    @activity.defn
+    async def record_stopped_runs(self, day: date) -> None:
+        await self.troubles.meet()
+        self.stopped.append(day)
 
     @activity.defn
     async def find_suspects(self, day: date) -> Suspects:

@@ -222,10 +222,10 @@ class World:
 
     async def new_case(self, **progress: Any) -> ConsultationStart:
         """A text consultation of doctor 7 that is this far."""
-        now, type = await self.now(), ConsultationType.TEXT
-        terms = ConsultationTerms.of(ConsultationPolicy(), type, Urgency.NORMAL)
+        now, text = await self.now(), ConsultationType.TEXT
+        terms = ConsultationTerms.of(ConsultationPolicy(), text, Urgency.NORMAL)
         order_no = new_number(NumberPrefix.CONSULTATION, now.date())
-        case = Case(order_no, type, Way.NAMED, 3, terms)
+        case = Case(order_no, text, Way.NAMED, 3, terms)
         so_far = ConsultationProgress(pay_by=now, doctor_id=7, **progress)
         return ConsultationStart(case, so_far)
 
