@@ -16,6 +16,7 @@ from api import (
     notifications,
     operations,
     payments,
+    phone_calls,
     queue,
     reconciliation,
     rescheduling,
@@ -50,6 +51,7 @@ ROUTERS = (
     reconciliation.router,
     notifications.router,
     callbacks.router,
+    phone_calls.router,
 )
 
 

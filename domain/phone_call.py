@@ -4,6 +4,7 @@ The doctor is rung first and presses a key, then the patient is rung and presses
 they hear each other. So a voicemail is nobody: it presses nothing.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -59,6 +60,19 @@ class CallEnded:
     at: datetime
 
 
+OF_DOCTOR: Mapping[Leg | None, Outcome] = {
+    Leg.BUSY: Outcome.DOCTOR_BUSY,
+    Leg.FAILED: Outcome.FAILED,
+}
+# When the patient's phone was given up, or never heard of, the doctor was gone first.
+OF_PATIENT: Mapping[Leg | None, Outcome] = {
+    Leg.BUSY: Outcome.PATIENT_BUSY,
+    Leg.FAILED: Outcome.FAILED,
+    Leg.NO_ANSWER: Outcome.PATIENT_NO_ANSWER,
+    Leg.COMPLETED: Outcome.PATIENT_NO_ANSWER,
+}
+
+
 def outcome_of(
     *, talked: bool, doctor_joined: bool, doctor: Leg | None, patient: Leg | None
 ) -> Outcome:
@@ -70,22 +84,8 @@ def outcome_of(
     if talked:
         return Outcome.TALKED
     if not doctor_joined:
-        match doctor:
-            case Leg.BUSY:
-                return Outcome.DOCTOR_BUSY
-            case Leg.FAILED:
-                return Outcome.FAILED
-            case _:
-                return Outcome.DOCTOR_NO_ANSWER
-    match patient:
-        case Leg.BUSY:
-            return Outcome.PATIENT_BUSY
-        case Leg.FAILED:
-            return Outcome.FAILED
-        case Leg.NO_ANSWER | Leg.COMPLETED:
-            return Outcome.PATIENT_NO_ANSWER
-        case _:  # the patient's phone was given up, or never heard of: the doctor was gone first
-            return Outcome.DOCTOR_LEFT
+        return OF_DOCTOR.get(doctor, Outcome.DOCTOR_NO_ANSWER)
+    return OF_PATIENT.get(patient, Outcome.DOCTOR_LEFT)
 
 
 def talk_time(began: datetime | None, ended: datetime, told: int | None = None) -> int:

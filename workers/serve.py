@@ -16,13 +16,14 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.phone_call import PhoneCallActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
 from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
-from runtime.gateways import open_email, open_payments, open_sms
+from runtime.gateways import open_email, open_payments, open_sms, open_voice
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import served
@@ -125,6 +126,13 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.settings.public_url,
         entry.metrics.message,
     )
+    phone_calls = PhoneCallActivities(
+        engine,
+        entry.keyring,
+        entry.config.hospital.id,
+        open_voice(entry.settings, entry.config, stack),
+        entry.metrics.message,
+    )
     stops = StopClinicActivities(engine, lifecycles)
     reconciliation = ReconciliationActivities(
         engine,
@@ -149,6 +157,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             payments.make_refund,
             payments.nothing_left,
             messages.plan_message,
+            phone_calls.settle_call,
             stops.next_to_call_off,
             stops.call_off_order,
             stops.count_open_orders,
@@ -161,7 +170,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             reconciliation.find_suspects,
             reconciliation.file_suspects,
         ],
-        MESSAGES: [messages.send_message],
+        MESSAGES: [messages.send_message, phone_calls.place_call],
     }
 
 

@@ -119,14 +119,19 @@ class TwilioCallbackVerifier(SignatureVerifier):
     def parse(self, url: str, form: Mapping[str, str], signature: str | None) -> Receipt:
         """Raises BadSignature, MalformedCallback."""
         self.verify(url, form, signature)
-        sid, status = form.get("MessageSid"), form.get("MessageStatus")
-        if not sid or not status:
-            raise MalformedCallback
-        code = form.get("ErrorCode") or None
-        return Receipt(
-            provider_id=sid,
-            state=STATES.get(status, ReceiptState.ON_ITS_WAY),
-            error_code=f"twilio:{code}" if code else None,
-            recipient_at_fault=code in {str(fault) for fault in RECIPIENT_FAULTS},
-            key=next(iter(parse_qs(urlsplit(url).query).get("key", ())), None),
-        )
+        return read_receipt(url, form)
+
+
+def read_receipt(url: str, form: Mapping[str, str]) -> Receipt:
+    """Of a callback that was verified. Raises MalformedCallback."""
+    sid, status = form.get("MessageSid"), form.get("MessageStatus")
+    if not sid or not status:
+        raise MalformedCallback
+    code = form.get("ErrorCode") or None
+    return Receipt(
+        provider_id=sid,
+        state=STATES.get(status, ReceiptState.ON_ITS_WAY),
+        error_code=f"twilio:{code}" if code else None,
+        recipient_at_fault=code in {str(fault) for fault in RECIPIENT_FAULTS},
+        key=next(iter(parse_qs(urlsplit(url).query).get("key", ())), None),
+    )

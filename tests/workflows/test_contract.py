@@ -14,6 +14,7 @@ from temporalio import activity, workflow
 from activities.appointment import AppointmentActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.phone_call import PhoneCallActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
@@ -26,6 +27,7 @@ from tests.support.outside import (
     AppointmentOutside,
     MessageOutside,
     PaymentOutside,
+    PhoneCallOutside,
     ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
@@ -40,6 +42,7 @@ REAL = {
     AppointmentOutside: AppointmentActivities,
     PaymentOutside: PaymentActivities,
     MessageOutside: MessageActivities,
+    PhoneCallOutside: PhoneCallActivities,
     StopOutside: StopClinicActivities,
     WorkItemOutside: WorkItemActivities,
     ReconciliationOutside: ReconciliationActivities,
