@@ -253,6 +253,8 @@ async def test_after_its_end_a_call_gives_no_number_away(call: TwilioCall, pair:
     )
     for step in steps:
         assert [verb.tag for verb in await step()] == ["Hangup"]
+    for name in ("doctor", "patient", "patient/joined"):  # without its parent's id as well
+        assert [verb.tag for verb in await call.ask(name, CallStatus="in-progress")] == ["Hangup"]
     assert await outcome(pair) == "talked"
 
 
