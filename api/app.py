@@ -18,6 +18,7 @@ from api import (
     notifications,
     operations,
     payments,
+    phone_calls,
     queue,
     reconciliation,
     rescheduling,
@@ -54,6 +55,7 @@ ROUTERS = (
     reconciliation.router,
     notifications.router,
     callbacks.router,
+    phone_calls.router,
 )
 
 

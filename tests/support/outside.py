@@ -14,7 +14,7 @@ from activities.appointment import Extension, Rescheduled, Rescheduling
 from activities.consultation import Ringing
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
-from activities.phone_call import PlaceCall
+from activities.phone_call import PlaceCall, PlacedCall
 from activities.reconciliation import ChannelDay, NoBill, Suspects
 from activities.stop_clinic import Batch, Calling
 from activities.work_item import Change
@@ -23,6 +23,7 @@ from domain.consultation import ConsultationMove
 from domain.message import Channel, Template
 from domain.order import Move
 from domain.payment import MoneyTaken, RefundCause, RefundStatus, Settlement
+from domain.phone_call import CallEnded, Refusal
 from domain.stop_clinic import Called
 from domain.work_item import (
     NewWorkItem,
@@ -103,21 +104,6 @@ class ConsultationOutside:
         await self.troubles.meet()
         fresh = [doctor for doctor in self.on_duty if doctor not in so_far.doctors]
         return Ringing(so_far.order_no, tuple(fresh[:1] or self.on_duty))
-
-
-@dataclass
-class PhoneOutside:
-    troubles: Troubles
-    placed: list[PlaceCall] = field(default_factory=list)
-    refused: bool = False
-
-    @activity.defn
-    async def place_call(self, place: PlaceCall) -> str:
-        await self.troubles.meet()
-        if self.refused:
-            raise ApplicationError("no_patient_phone", non_retryable=True)
-        self.placed.append(place)
-        return f"L-{place.attempt}"
 
 
 @dataclass
@@ -376,12 +362,39 @@ class ReconciliationOutside:
         return len(suspects.lacking)
 
 
+@dataclass
+class PhoneCallOutside:
+    """Phones that ring: which were rung, and how a call ended when somebody asks."""
+
+    troubles: Troubles
+    refusal: Refusal | None = None  # what every wish for a call is answered
+    placed: list[PlaceCall] = field(default_factory=list)
+    ended: dict[str, CallEnded] = field(default_factory=dict)  # by call number
+    asked: list[str] = field(default_factory=list)
+
+    @activity.defn
+    async def place_call(self, wanted: PlaceCall) -> PlacedCall:
+        await self.troubles.meet()
+        if wanted not in self.placed:
+            self.placed.append(wanted)
+        return PlacedCall(f"T-{wanted.order_no}-{wanted.attempt}", self.refusal)
+
+    @activity.defn
+    async def settle_call(self, call_no: str) -> CallEnded | None:
+        await self.troubles.meet()
+        self.asked.append(call_no)
+        return self.ended.get(call_no)
+
+
+TO_PEOPLE = ("send_message", "place_call")
+
+
 def activities_of(*fakes: object) -> Activities:
     """Every activity of these, by the queue that does it."""
     found: dict[str, list[Callable[..., Any]]] = {LIFECYCLES: [], MESSAGES: []}
     for fake in fakes:
         for name in vars(type(fake)):
             if hasattr(vars(type(fake))[name], "__temporal_activity_definition"):
-                queue = MESSAGES if name == "send_message" else LIFECYCLES
+                queue = MESSAGES if name in TO_PEOPLE else LIFECYCLES
                 found[queue].append(getattr(fake, name))
     return found

@@ -41,7 +41,7 @@ from tests.support.outside import (
     ConsultationOutside,
     MessageOutside,
     PaymentOutside,
-    PhoneOutside,
+    PhoneCallOutside,
     ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
@@ -87,7 +87,7 @@ class World:
     work_items: WorkItemOutside
     reconciliation: ReconciliationOutside
     consultations: ConsultationOutside
-    phone: PhoneOutside
+    phone: PhoneCallOutside
     staff: tuple[str, ...] = ()  # whose queues are worked on
 
     def working(self) -> AbstractAsyncContextManager[None]:
@@ -211,6 +211,7 @@ class World:
             type,
             way,
             3,
+            21,
             pinned,
             now + scheduled_in if scheduled_in else None,
             judged,
@@ -225,7 +226,7 @@ class World:
         now, text = await self.now(), ConsultationType.TEXT
         terms = ConsultationTerms.of(ConsultationPolicy(), text, Urgency.NORMAL)
         order_no = new_number(NumberPrefix.CONSULTATION, now.date())
-        case = Case(order_no, text, Way.NAMED, 3, terms)
+        case = Case(order_no, text, Way.NAMED, 3, 21, terms)
         so_far = ConsultationProgress(pay_by=now, doctor_id=7, **progress)
         return ConsultationStart(case, so_far)
 
@@ -268,7 +269,7 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             WorkItemOutside(troubles),
             ReconciliationOutside(troubles),
             ConsultationOutside(troubles),
-            PhoneOutside(troubles),
+            PhoneCallOutside(troubles),
         )
 
 

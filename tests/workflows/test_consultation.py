@@ -12,7 +12,7 @@ from domain.consultation import ConsultationStatus as S
 from domain.consultation import ConsultationType, Way
 from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
-from domain.phone_call import CallEnded, Outcome
+from domain.phone_call import CallEnded, Outcome, Refusal
 from tests.support.temporal import refusal_of, soon
 from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Written
 from workflows.consultation import ConsultationWorkflow as C
@@ -400,12 +400,29 @@ class TestPhone:
         assert await ending(consultation) == "refunded"
         assert world.consultations.last.reason == "no_answer"
 
-    async def test_a_call_that_cannot_be_placed_is_tried_again(self, world):
-        world.phone.refused = True
+    async def test_a_call_that_is_refused_is_not_tried_again(self, world):
+        world.phone.refusal = Refusal.NO_PATIENT_PHONE
         consultation, _ = await accepted(world, PHONE)
         await consultation.execute_update(C.call, DOCTOR)
-        await consultation.result()
-        assert world.consultations.events.count("call_failed") == 3
+        assert await consultation.result() == "refunded"
+        assert world.consultations.events.count("call") == 1
+        assert "call_failed" in world.consultations.events
+
+    async def test_a_call_whose_end_nobody_told_is_asked_about(self, world, ending):
+        consultation, start = await accepted(world, PHONE)
+        call_no = f"T-{start.case.order_no}-1"
+        world.phone.ended[call_no] = ended(1, Outcome.TALKED, await world.now())
+        await consultation.execute_update(C.call, DOCTOR)
+        await world.sleep(40 * MINUTE)
+        await soon(lambda: "call_ended" in world.consultations.events)
+        assert world.phone.asked == [call_no]
+        assert await ending(consultation) == "completed"
+
+    async def test_a_call_that_is_never_heard_of_again_holds_nothing_up(self, world):
+        consultation, _ = await accepted(world, PHONE, redials=0)
+        await consultation.execute_update(C.call, DOCTOR)
+        assert await consultation.result() == "refunded"
+        assert len(world.phone.asked) == 1
 
     async def test_nobody_is_cut_off_by_the_end_of_the_window(self, world):
         consultation, _ = await accepted(world, PHONE)
