@@ -32,6 +32,7 @@ from api.schemas.consultation import (
     NewConsultation,
 )
 from api.schemas.paging import Id, InPages
+from api.schemas.phone_call import PhoneCall
 from db.account import own_person, sealing_key_of_patient
 from db.catalogue import find_department, find_doctor
 from db.consultation import (
@@ -48,6 +49,7 @@ from db.consultation import (
 )
 from db.consultation import NewConsultation as NewRow
 from db.journal import read_timeline
+from db.phone_call import calls_of
 from domain.access import Action, Caller, Capacity, Role
 from domain.consultation import (
     Case,
@@ -251,6 +253,7 @@ async def get_consultation(
     waiting = await waiting_of(connection, order) if waits else None
     return ConsultationStory(
         **shown.model_dump(),
+        calls=[PhoneCall.of(call) for call in await calls_of(connection, order.order_no)],
         ahead=waiting.ahead if waiting else None,
         usual_response=waiting.usual_response if waiting else None,
     )

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.appointments import keep_note
 from api.cases import allowed_case, consultation_order, note_case_reading
 from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
@@ -27,7 +28,6 @@ from api.schemas.consultation import (
 from api.schemas.paging import Id
 from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
 from db.consultation.starts import TERMS
-from db.journal import audit
 from domain.access import Action, Caller, Capacity
 from domain.consultation import VisitKind
 from domain.hospital import Compliance
@@ -288,17 +288,7 @@ async def case_command(
     """`reason`: an operator's, sealed in the audit."""
 
     async def note_down(connection: AsyncConnection) -> None:
-        if reason is not None:
-            key = context.keyring.unwrap(order.patient_key)
-            await audit(
-                connection,
-                order.hospital_id,
-                asked.action,
-                order.order_no,
-                actor_role=capacity,
-                actor_id=caller.account_id,
-                note=(order.patient_key_id, key.seal({"note": reason})),
-            )
+        await keep_note(context, connection, caller, capacity, order, asked.action, reason)
 
     async def now() -> Consultation:
         async with context.engine.connect() as connection:

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.schemas.base import Duration, Money, Schema
 from api.schemas.paging import Id
+from api.schemas.phone_call import PhoneCall
 from domain.account import Gender
 from domain.consultation import ConsultationStatus, ConsultationType, Urgency, VisitKind, Way
 
@@ -172,6 +173,7 @@ class ConsultationOrder(Schema):
 class ConsultationStory(ConsultationOrder):
     """One consultation, with what only its own page shows."""
 
+    calls: list[PhoneCall]
     ahead: int | None = Field(description="while it waits: how many are before it")
     usual_response: Duration | None = Field(
         description="measured over 90 days, from payment to acceptance; no promise"
