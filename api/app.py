@@ -6,11 +6,15 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from api import (
+    allergies,
     appointments,
     auth,
     callbacks,
     catalogue,
+    consents,
+    credentials,
     dev,
+    duty,
     errors,
     health,
     notifications,
@@ -18,6 +22,7 @@ from api import (
     payments,
     queue,
     reconciliation,
+    reply_templates,
     rescheduling,
     schedules,
     stops,
@@ -48,6 +53,11 @@ ROUTERS = (
     work_items.router,
     suspensions.router,
     reconciliation.router,
+    duty.router,
+    credentials.router,
+    consents.router,
+    reply_templates.router,
+    allergies.router,
     notifications.router,
     callbacks.router,
 )

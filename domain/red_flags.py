@@ -12,19 +12,12 @@ from functools import cached_property
 
 from domain.account import Gender
 from domain.symptom_text import Denials, Phrase, Read, Reader
+from domain.words import Words
 
 
 class Severity(StrEnum):
     IMMEDIATE = "immediate"  # call 120 now
     URGENT = "urgent"  # to an emergency department within hours
-
-
-@dataclass(frozen=True)
-class Words:
-    """What people read."""
-
-    zh: str
-    en: str
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ def load_config(path: Path, environ: Mapping[str, str]) -> HospitalConfig:
 def load_values(
     cls: type[Values], path: Path, across: "Callable[[Reader], None] | None" = None
 ) -> Values:
-    """Another file than the hospital's, in the shape of this dataclass. `across` notes what concerns
-    several entries. Raises ConfigError."""
+    """Another file than the hospital's, in the shape of this dataclass; `across` notes what
+    concerns several entries. Raises ConfigError."""
     root, problems = read_file(path)
     if root is None:
         raise ConfigError(problems)
@@ -149,6 +149,10 @@ _CODE = Rule(
     lambda text: re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None, "a word such as chest_pain"
 )
 RULES |= {
+    "consents.version": Rule(
+        lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text) is not None,
+        "a version such as 2026-01",
+    ),
     "flags.id": _CODE,
     "flags.terms": _PHRASE,
     "flags.combinations.all_of": _PHRASE,

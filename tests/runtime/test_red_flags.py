@@ -58,7 +58,7 @@ def test_a_hospital_may_have_its_own(tmp_path: Path) -> None:
         ("gender: male", "age: 3", 16, "combinations[0].age: unknown field"),
         ("year: 2019, checked: false", "year: 19, checked: false", 9, "a year such as 2019"),
         (", checked: false", "", 9, "checked: missing"),
-        ("sources: [{title: A guideline, year: 2019, checked: false}]", "sources: []", 9, "at least"),
+        ("[{title: A guideline, year: 2019, checked: false}]", "[]", 9, "sources: expected"),
         ("en: Call 120", 'en: ""', 8, "advice.en: expected a text"),
     ],
 )  # fmt: skip
