@@ -13,6 +13,7 @@ from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
 from api.documented import refusals
 from api.file_refs import file_ids
+from api.gates import refuse_unfit_doctor
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
 from api.schemas.consultation import (
@@ -64,7 +65,16 @@ Arg = Callable[[ByPerson, int | None], object]  # from who asks, and the note's 
     "/{id}/accept",
     summary="A doctor takes it on",
     response_model=ConsultationOrder,
-    responses=COMMANDED | refusals("not_allowed", "not_rung", "judgement_missing"),
+    responses=COMMANDED
+    | refusals(
+        "not_allowed",
+        "not_rung",
+        "judgement_missing",
+        "licence_expired",
+        "licence_missing",
+        "too_few_years",
+        "institution_consent_missing",
+    ),
 )
 async def accept(
     id: Id,
@@ -74,6 +84,10 @@ async def accept(
     wanted: Accepting | None = None,
 ) -> Any:
     """The first who accepts has it. A follow-up under cn-2022 wants the doctor's `judgement`."""
+    if caller.doctor_id is not None:
+        async with context.engine.connect() as connection:
+            await allowed_case(context, connection, caller, id, Action.ACCEPT)
+            await refuse_unfit_doctor(context, connection, caller.doctor_id, to_patient=False)
     words = wanted.judgement if wanted else None
     writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
     return await command(

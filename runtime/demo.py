@@ -1,6 +1,7 @@
 """The people of the demonstration: `config/demo.yaml` as values, and who of them is there."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -46,6 +47,15 @@ class DemoStaff:
 
 
 @dataclass(frozen=True)
+class DemoCredential:
+    licence_no: str
+    licence_valid_until: date
+    practising_since: date
+    institution: str
+    institution_consent_until: date
+
+
+@dataclass(frozen=True)
 class DemoDoctor:
     phone: str
     name: str
@@ -57,6 +67,7 @@ class DemoDoctor:
     location: str
     sources: int  # per slot
     sessions: tuple[str, ...]  # names of DemoSession; none: an empty calendar
+    credential: DemoCredential
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,20 @@
 from alembic import context
 
 import db.account
+import db.allergy
 import db.appointment
 import db.catalogue
+import db.consent
 import db.consultation
+import db.credential
+import db.duty
 import db.journal
 import db.message
 import db.outbox
 import db.payment
 import db.phone_call
 import db.reconciliation
+import db.reply_template
 import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base
 
