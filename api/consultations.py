@@ -23,7 +23,7 @@ from api.file_refs import file_ids
 from api.gates import (
     flags_of,
     have_a_nurse_call,
-    refuse_unfit_doctor,
+    refuse_doctor_who_takes_nobody,
     refuse_without_consent,
 )
 from api.idempotency import Once, OnceOnly
@@ -85,7 +85,7 @@ SEEN = refusals("not_authenticated", "not_found")
     summary="Ask for a consultation",
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "not_offered", "red_flag",
-        "consent_needed", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
+        "consent_missing", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
         "unavailable",
     ),
 )  # fmt: skip
@@ -222,7 +222,7 @@ async def _whom(
             raise Problem("not_found")
         if new.department_id not in (None, doctor.department_id):
             raise Problem.of_field("departmentId", "is not this doctor's")
-        await refuse_unfit_doctor(context, connection, doctor.id, to_patient=True)
+        await refuse_doctor_who_takes_nobody(context, connection, doctor.id)
         department_id, price = doctor.department_id, consultation_price(config, doctor, new.type)
     else:
         department_id = new.department_id or 0

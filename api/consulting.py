@@ -11,9 +11,9 @@ from api.appointments import keep_note
 from api.cases import allowed_case, consultation_order, note_case_reading
 from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
+from api.credentials import refuse_unentitled
 from api.documented import refusals
 from api.file_refs import file_ids
-from api.gates import refuse_unfit_doctor
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
 from api.schemas.consultation import (
@@ -87,7 +87,7 @@ async def accept(
     if caller.doctor_id is not None:
         async with context.engine.connect() as connection:
             await allowed_case(context, connection, caller, id, Action.ACCEPT)
-            await refuse_unfit_doctor(context, connection, caller.doctor_id, to_patient=False)
+            await refuse_unentitled(context, connection, caller.doctor_id)
     words = wanted.judgement if wanted else None
     writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
     return await command(

@@ -1,4 +1,8 @@
-"""Duty (值班): a doctor says that they are there, and goes on saying it."""
+"""Duty (值班): a doctor says that they are there, and goes on saying it.
+
+Only this request counts as being seen. An app that fetches messages in a pocket makes others too,
+an open event stream makes none, and a write beside every request would be paid for by all of them.
+"""
 
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection

@@ -6,20 +6,18 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
+from api.credentials import refuse_unentitled
 from api.fields import today_at
 from api.problems import Problem
 from api.schemas.consultation import NewConsultation
 from db.account import PatientDetails
 from db.account.data_keys import SealingKey
 from db.consent import lacking_consents
-from db.credential import credential_of
 from db.work_item import open_work_item
 from domain.access import Caller, Capacity, Role
 from domain.account import age_on
 from domain.consent import RULE as CONSENT_RULE
 from domain.consent import needed_consents
-from domain.credential import RULE as CREDENTIAL_RULE
-from domain.credential import refusal
 from domain.hospital import Compliance
 from domain.order import Actor
 from domain.red_flags import RedFlag, red_flags_in
@@ -35,7 +33,7 @@ async def refuse_without_consent(
     patient_id: int,
     birth_date: date,
 ) -> None:
-    """R20: today's text, and a guardian's for a minor. Problem `consent_needed`."""
+    """R20: today's text, and a guardian's for a minor. Problem `consent_missing`."""
     if context.config.compliance is not Compliance.CN_2022:
         return
     today = today_at(context.config.hospital)
@@ -45,19 +43,17 @@ async def refuse_without_consent(
     )
     if lacking:
         needed = [{"kind": text.kind, "version": text.version} for text in lacking]
-        raise Problem("consent_needed", needed=needed, rule=CONSENT_RULE)
+        raise Problem("consent_missing", needed=needed, rule=CONSENT_RULE)
 
 
-async def refuse_unfit_doctor(
-    context: Context, connection: AsyncConnection, doctor_id: int, *, to_patient: bool
+async def refuse_doctor_who_takes_nobody(
+    context: Context, connection: AsyncConnection, doctor_id: int
 ) -> None:
-    """R07: an expired licence takes no new cases. The doctor hears why, the patient that it is so:
-    Problem `doctor_unavailable`."""
-    credential = await credential_of(connection, doctor_id)
-    today, profile = today_at(context.config.hospital), context.config.compliance
-    code = refusal(credential, today, profile)
-    if code is not None:
-        raise Problem("doctor_unavailable" if to_patient else code, rule=CREDENTIAL_RULE)
+    """What `refuse_unentitled` tells the doctor, without the reason, which is not the patient's."""
+    try:
+        await refuse_unentitled(context, connection, doctor_id)
+    except Problem:
+        raise Problem("doctor_unavailable") from None
 
 
 def flags_of(

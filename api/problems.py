@@ -97,7 +97,6 @@ KINDS: dict[str, Kind] = {
         "These signs may be an emergency: call 120 or go to an emergency department now. A nurse "
         "will call you.",
     ),
-    "consent_needed": Kind(409, "请先阅读并同意知情同意书。", "Accept the consent text first."),
     "evidence_missing": Kind(
         409, "复诊须提供既往病历资料。", "A follow-up needs records of the earlier diagnosis."
     ),

@@ -15,9 +15,11 @@ from api.context import Context
 from api.doorbell import Doorbell
 from api.revocations import Revocations
 from api.tokens import AccessTokens
+from runtime.consents import load_consents
 from runtime.entry import Entry, enter
 from runtime.gateways import open_payments, open_sms
 from runtime.lifecycles import TemporalLifecycles
+from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
 
 POOL = 8  # connections to PostgreSQL: more only queue up inside it
@@ -89,6 +91,8 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         revocations=Revocations(engine, lifetime),
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
+        red_flags=load_red_flags(entry.settings.config_path),
+        consents=load_consents(entry.settings.config_path),
     )
 
 

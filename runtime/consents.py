@@ -6,14 +6,14 @@ from pathlib import Path
 
 from domain.consent import ConsentKind, ConsentTexts
 from runtime.config import Reader, load_values
-
-DEFAULT_CONSENTS = Path(__file__).parent.parent / "config" / "consents.yaml"
+from runtime.settings import DEFAULT_CONFIG, beside
 
 
 @cache
-def load_consents(path: Path = DEFAULT_CONSENTS) -> ConsentTexts:
-    """Raises ConfigError with every problem, a line each. A file is read once a process."""
-    return load_values(ConsentTexts, path, _across)
+def load_consents(config_path: Path = DEFAULT_CONFIG) -> ConsentTexts:
+    """`consents.yaml` beside the hospital's configuration, else ours; read once a process.
+    Raises ConfigError with every problem, a line each."""
+    return load_values(ConsentTexts, beside(config_path, "consents.yaml"), _across)
 
 
 def _across(reader: Reader) -> None:

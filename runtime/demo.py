@@ -15,7 +15,7 @@ from domain.access import Role
 from domain.account import Gender, Relation
 from domain.hospital import DoctorLevel
 from runtime.config import load_values
-from runtime.settings import DEFAULT_CONFIG
+from runtime.settings import beside
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ def e164(phone: str) -> str:
 
 def load_demo(config_path: Path) -> Demo:
     """`demo.yaml` beside the hospital's configuration, else ours. Raises ConfigError."""
-    beside = config_path.parent / "demo.yaml"
-    return load_values(Demo, beside if beside.exists() else DEFAULT_CONFIG.parent / "demo.yaml")
+    return load_values(Demo, beside(config_path, "demo.yaml"))
 
 
 async def demo_accounts(

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from domain.red_flags import RedFlags
 from runtime.config import Reader, load_values
-
-DEFAULT_RED_FLAGS = Path(__file__).parent.parent / "config" / "red_flags.yaml"
+from runtime.settings import DEFAULT_CONFIG, beside
 
 
 @cache
-def load_red_flags(path: Path = DEFAULT_RED_FLAGS) -> RedFlags:
-    """Raises ConfigError with every problem, a line each. A file is read once a process."""
-    return load_values(RedFlags, path, _across)
+def load_red_flags(config_path: Path = DEFAULT_CONFIG) -> RedFlags:
+    """`red_flags.yaml` beside the hospital's configuration, else ours; read once a process.
+    Raises ConfigError with every problem, a line each."""
+    return load_values(RedFlags, beside(config_path, "red_flags.yaml"), _across)
 
 
 def _across(reader: Reader) -> None:

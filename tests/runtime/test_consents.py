@@ -28,7 +28,7 @@ def written(tmp_path: Path, text: str) -> Path:
 
 
 def test_two_kinds_may_have_the_same_version_and_day(tmp_path: Path) -> None:
-    assert len(load_consents(written(tmp_path, GOOD)).consents) == 3
+    assert len(load_consents(written(tmp_path, GOOD).with_name("hospital.yaml")).consents) == 3
 
 
 @pytest.mark.parametrize(
@@ -49,11 +49,11 @@ def test_a_fault_is_told_with_file_line_and_field(
 ) -> None:
     path = written(tmp_path, GOOD.replace(right, wrong, 1))
     with pytest.raises(ConfigError) as caught:
-        load_consents(path)
+        load_consents(path.with_name("hospital.yaml"))
     assert f"{path}:{line}: " in str(caught.value)
     assert said in str(caught.value)
 
 
 def test_what_is_no_list_of_texts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a list"):
-        load_consents(written(tmp_path, "consents: none"))
+        load_consents(written(tmp_path, "consents: none").with_name("hospital.yaml"))

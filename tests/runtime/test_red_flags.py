@@ -35,7 +35,9 @@ def test_the_shipped_red_flags_load_once() -> None:
 
 
 def test_a_hospital_may_have_its_own(tmp_path: Path) -> None:
-    assert [flag.id for flag in load_red_flags(written(tmp_path, GOOD)).flags] == [
+    assert [
+        flag.id for flag in load_red_flags(written(tmp_path, GOOD).with_name("hospital.yaml")).flags
+    ] == [
         "chest_pain",
         "fever",
     ]
@@ -68,7 +70,7 @@ def test_a_fault_is_told_with_file_line_and_field(
     assert GOOD.count(right) >= 1
     path = written(tmp_path, GOOD.replace(right, wrong, 1))
     with pytest.raises(ConfigError) as caught:
-        load_red_flags(path)
+        load_red_flags(path.with_name("hospital.yaml"))
     (problem,) = str(caught.value).splitlines()
     assert problem.startswith(f"{path}:{line}: ")
     assert said in problem
@@ -77,9 +79,8 @@ def test_a_fault_is_told_with_file_line_and_field(
 def test_no_flags_at_all_is_a_fault(tmp_path: Path) -> None:
     path = written(tmp_path, GOOD.partition("flags:")[0] + "flags: []\n")
     with pytest.raises(ConfigError, match="flags: expected at least one"):
-        load_red_flags(path)
+        load_red_flags(path.with_name("hospital.yaml"))
 
 
-def test_a_missing_file_is_told_plainly(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
-        load_red_flags(tmp_path / "none.yaml")
+def test_without_a_file_of_its_own_a_hospital_has_ours(tmp_path: Path) -> None:
+    assert load_red_flags(tmp_path / "hospital.yaml") == load_red_flags()
