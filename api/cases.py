@@ -125,6 +125,7 @@ def consultation_order(
         urgency=order.urgency,
         way=order.way,
         visit_kind=order.visit_kind,
+        switched_to=progress.switched_to,
         scheduled_time=order.scheduled_at,
         reason=order.reason,
         pay_by=order.pay_by,

@@ -24,15 +24,16 @@ from api.schemas.consultation import (
     GivingEvidence,
     Rating,
     Saying,
+    Switch,
     Unsuitable,
 )
 from api.schemas.paging import Id
 from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
 from db.consultation.starts import TERMS
 from domain.access import Action, Caller, Capacity
-from domain.consultation import VisitKind
+from domain.consultation import ConsultationType, VisitKind
 from domain.hospital import Compliance
-from workflows.commands import Accept, Written
+from workflows.commands import Accept, Switched, Written
 from workflows.commands import Command as ByPerson
 
 router = APIRouter(prefix="/consultations", tags=["consultations"])
@@ -164,6 +165,23 @@ async def extend(id: Id, caller: CurrentCaller, context: InContext, once: Once) 
 async def call(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
     """Neither sees the other's number. A call that finds nobody is repeated by itself."""
     return await command(context, caller, id, Action.CALL, "call", once, _plain)
+
+
+@router.post(
+    "/{id}/switch",
+    summary="A video call that does not work goes on by phone or text",
+    response_model=ConsultationOrder,
+    responses=COMMANDED,
+)
+async def switch(
+    id: Id, wanted: Switch, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    """Nothing is paid again, and its time begins anew."""
+
+    def arg(by: ByPerson, note_id: int | None) -> object:
+        return Switched(by, ConsultationType(wanted.to))
+
+    return await command(context, caller, id, Action.SWITCH, "switch", once, arg)
 
 
 @router.post(

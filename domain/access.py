@@ -51,6 +51,7 @@ class Action(StrEnum):
     UNSUITABLE = "unsuitable"  # 转线下
     WRITE = "write"  # messages
     JOIN = "join"  # the video call
+    SWITCH = "switch"  # from video to phone or text
     RATE = "rate"
     SEE_BACKGROUND = "see_background"  # the patient's earlier visits and allergies
     SEE_CASES = "see_cases"  # what waits for a doctor
@@ -108,6 +109,7 @@ CONSULTATION: dict[Action, frozenset[Capacity]] = {
     Action.SEE_BACKGROUND: frozenset({C.ITS_DOCTOR, C.CANDIDATE}),
     Action.WRITE: frozenset({C.OWNER, C.ITS_DOCTOR}),
     Action.JOIN: frozenset({C.OWNER, C.ITS_DOCTOR}),
+    Action.SWITCH: frozenset({C.OWNER, C.ITS_DOCTOR}),
     Action.RATE: frozenset({C.OWNER}),
     Action.EXTEND: frozenset({C.OPERATOR}),
     Action.REASSIGN_ORDER: frozenset({C.OPERATOR}),

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from domain.access import Capacity, Role
+from domain.consultation import ConsultationType
 from domain.order import Actor
 
 
@@ -58,6 +59,14 @@ class Reassigned:
 
     by: Command
     doctor_id: int
+
+
+@dataclass(frozen=True)
+class Switched:
+    """A video call goes on by phone or text."""
+
+    by: Command
+    to: ConsultationType
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
         prolonged,
         silence_is_free,
         somebody_came_or_left,
+        switched,
         talk_limit,
     )
     from domain.consultation.endings import news_of, refund_cause
@@ -46,7 +47,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause
     from domain.phone_call import CallEnded
-    from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Written
+    from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Switched, Written
     from workflows.finishing import finish
     from workflows.money import owe_refund, settle
     from workflows.operators import Waiting, show, show_place
@@ -253,6 +254,17 @@ class ConsultationWorkflow:
     @call.validator
     def check_call(self, by: Command) -> None:
         self._check(Ask.CALL)
+
+    @workflow.update
+    async def switch(self, wanted: Switched) -> ConsultationStatus:
+        """The video call would not work: they go on by phone or text."""
+        changed = switched(self.case, wanted.to, workflow.now())
+        await self._move("switch", by=wanted.by.actor, **changed)
+        return self.progress.status
+
+    @switch.validator
+    def check_switch(self, wanted: Switched) -> None:
+        self._check(Ask.SWITCH)
 
     @workflow.update
     async def complete(self, wanted: Written) -> ConsultationStatus:

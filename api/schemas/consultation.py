@@ -1,7 +1,7 @@
 """ConsultationOrder (问诊订单) on the wire: the specification's fields, then ours."""
 
 import datetime as dt
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -154,6 +154,7 @@ class ConsultationOrder(Schema):
     urgency: Urgency
     way: Way
     visit_kind: VisitKind
+    switched_to: ConsultationType | None = Field(description="video that would not work")
     scheduled_time: dt.datetime | None
     reason: str = Field(description="why it is in this status: a code")
     pay_by: dt.datetime
@@ -235,6 +236,10 @@ class Unsuitable(Schema):
 
     reason: Annotated[str, Field(min_length=1, max_length=1000)]
     advice: Annotated[str, Field(min_length=1, max_length=5000)] | None = None
+
+
+class Switch(Schema):
+    to: Literal["phone", "text"]
 
 
 class Rating(Schema):

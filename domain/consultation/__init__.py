@@ -19,6 +19,7 @@ from domain.consultation.words import (
     Urgency,
     VisitKind,
     Way,
+    form_of,
 )
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "VisitKind",
     "Way",
     "changes",
+    "form_of",
     "next_step",
     "refusal",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from enum import StrEnum
 
-from domain.consultation.words import Case, ConsultationType, Progress, Way
+from domain.consultation.words import Case, ConsultationType, Progress, Way, form_of
 from domain.consultation.words import ConsultationStatus as S
 
 
@@ -18,6 +18,7 @@ class Ask(StrEnum):
     COMPLETE = "complete"
     UNSUITABLE = "unsuitable"
     CALL = "call"
+    SWITCH = "switch"  # from video to phone or text
     CANCEL = "cancel"
     REASSIGN = "reassign"
 
@@ -42,8 +43,11 @@ OPEN_TO: dict[Ask, Callable[[Case, Progress], bool]] = {
     Ask.COMPLETE: _consults,
     Ask.UNSUITABLE: _consults,
     Ask.CALL: lambda case, p: (
-        _consults(case, p) and case.type is ConsultationType.PHONE and p.calling_until is None
+        _consults(case, p)
+        and form_of(case, p) is ConsultationType.PHONE
+        and p.calling_until is None
     ),
+    Ask.SWITCH: lambda case, p: _consults(case, p) and form_of(case, p) is ConsultationType.VIDEO,
     Ask.CANCEL: lambda case, p: p.status.open,
     Ask.REASSIGN: lambda case, p: p.status is S.PENDING and case.way is Way.NAMED,
 }

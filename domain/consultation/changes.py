@@ -3,7 +3,14 @@
 from datetime import datetime, timedelta
 from typing import Any
 
-from domain.consultation.words import Case, ConsultationStatus, Progress, Reason, Way
+from domain.consultation.words import (
+    Case,
+    ConsultationStatus,
+    ConsultationType,
+    Progress,
+    Reason,
+    Way,
+)
 from domain.phone_call import CallEnded, Outcome, redials
 
 Changes = dict[str, Any]
@@ -73,6 +80,11 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     if talked and not p.talking:
         changes |= _talk_began(case, p, now)
     return changes
+
+
+def switched(case: Case, to: ConsultationType, now: datetime) -> Changes:
+    """The video call would not work. Nothing is paid again, and the time begins anew."""
+    return {"switched_to": to, "window_ends": now + case.terms.window, "left_at": None}
 
 
 def dialled(case: Case, p: Progress, now: datetime) -> Changes:

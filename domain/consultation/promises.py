@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.consultation.words import Case, ConsultationType, Progress
+from domain.consultation.words import Case, ConsultationType, Progress, form_of
 from domain.consultation.words import ConsultationStatus as S
 
 
@@ -76,7 +76,7 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
     # Nobody is cut off while they talk.
     ends = max(p.window_ends, p.calling_until or p.window_ends)
     steps.append(Due(ends, Step.END_WINDOW, waiting_for))
-    if case.type is ConsultationType.VIDEO:
+    if form_of(case, p) is ConsultationType.VIDEO:
         if not p.answered:
             absent = p.begins_at + case.terms.join_within
             steps.append(Due(absent, Step.DOCTOR_ABSENT, "doctor"))

@@ -137,6 +137,7 @@ class Progress:
     begins_at: datetime | None = None  # accepted; a scheduled one: its time
     window_ends: datetime | None = None
     extended: int = 0
+    switched_to: ConsultationType | None = None  # video that would not work
     answered: bool = False  # the doctor wrote, came, or was on the phone
     talking: bool = False  # video: both were there; phone: they talked
     doctor_here: bool = False
@@ -148,6 +149,11 @@ class Progress:
     redial_at: datetime | None = None
     ring_at: datetime | None = None  # emergency: when the next doctor is rung
     rung: tuple[int, ...] = ()
+
+
+def form_of(case: Case, progress: Progress) -> ConsultationType:
+    """How they talk now: a video call that would not work goes on by phone or text."""
+    return progress.switched_to or case.type
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ OF_CONSULTATIONS = {
     A.SEE_BACKGROUND: "dc",
     A.WRITE: "od",
     A.JOIN: "od",
+    A.SWITCH: "od",
     A.RATE: "o",
     A.EXTEND: "u",
     A.REASSIGN_ORDER: "u",

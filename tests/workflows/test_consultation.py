@@ -14,7 +14,7 @@ from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
 from domain.phone_call import CallEnded, Outcome, Refusal
 from tests.support.temporal import refusal_of, soon
-from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Written
+from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Switched, Written
 from workflows.consultation import ConsultationWorkflow as C
 
 pytestmark = pytest.mark.anyio
@@ -362,6 +362,28 @@ class TestVideo:
         consultation, _ = await accepted(world, VIDEO)
         await consultation.signal(C.presence, came("doctor"))
         assert await consultation.result() == "completed"
+
+
+class TestSwitching:
+    async def test_a_video_call_that_does_not_work_goes_on_by_phone(self, world, ending):
+        consultation, _ = await accepted(world, VIDEO)
+        await consultation.execute_update(C.switch, Switched(DOCTOR, PHONE))
+        assert (await refusal_of(consultation.execute_update(C.switch, Switched(DOCTOR, PHONE))))[
+            1
+        ] == "not_allowed"
+        await consultation.execute_update(C.call, DOCTOR)
+        await consultation.signal("call_ended", ended(1, Outcome.TALKED, await world.now()))
+        await consultation.execute_update(C.complete, WRITTEN)
+        assert await ending(consultation) == "completed"
+        assert world.payments.owed == []
+
+    async def test_by_text_the_doctor_is_not_expected_in_the_room(self, world):
+        consultation, _ = await accepted(world, VIDEO)
+        await consultation.execute_update(C.switch, Switched(PATIENT, ConsultationType.TEXT))
+        at = world.consultations.last.at
+        assert await consultation.result() == "refunded"
+        assert world.consultations.last.reason == "no_answer"
+        assert near(world.consultations.last.at, at + 30 * MINUTE)
 
 
 def ended(attempt, outcome, at):
