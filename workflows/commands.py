@@ -66,7 +66,7 @@ class Switched:
     """A video call goes on by phone or text."""
 
     by: Command
-    to: ConsultationType
+    form: ConsultationType
 
 
 @dataclass(frozen=True)

@@ -258,7 +258,7 @@ class ConsultationWorkflow:
     @workflow.update
     async def switch(self, wanted: Switched) -> ConsultationStatus:
         """The video call would not work: they go on by phone or text."""
-        changed = switched(self.case, wanted.to, workflow.now())
+        changed = switched(self.case, wanted.form, workflow.now())
         await self._move("switch", by=wanted.by.actor, **changed)
         return self.progress.status
 
