@@ -1,5 +1,6 @@
 """The application: routes, middleware, error answers."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,7 @@ from api import (
     catalogue,
     dev,
     errors,
+    files,
     health,
     notifications,
     operations,
@@ -29,10 +31,11 @@ from api import (
 from api.codec import codec_app
 from api.context import Context
 from api.documented import ANY
-from api.middleware import BodyLimit, Observed
+from api.middleware import AROUND_A_FILE, BodyLimit, Larger, Observed
 from runtime.background import running
 
 BASE = "/api/hospital"
+TAKES_FILES = re.compile(f"{BASE}/files/?|{BASE}/consultations/[^/]+/messages/?")
 ROUTERS = (
     auth.router,
     users.router,
@@ -49,6 +52,7 @@ ROUTERS = (
     suspensions.router,
     reconciliation.router,
     notifications.router,
+    files.router,
     callbacks.router,
 )
 
@@ -78,6 +82,7 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
         app.include_router(dev.router, prefix=BASE, responses=ANY)
     app.include_router(health.router)
     app.mount("/codec", codec_app(context))
-    app.add_middleware(BodyLimit)
+    for_files = context.config.policies.files.max_bytes + AROUND_A_FILE
+    app.add_middleware(BodyLimit, larger=(Larger(TAKES_FILES, for_files),))
     app.add_middleware(Observed, metrics=context.metrics)
     return app

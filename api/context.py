@@ -8,10 +8,13 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from activities.file import Files
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
 from api.doorbell import Doorbell
+from api.passes import Passes
 from api.passwords import Passwords
+from api.pictures import Pictures
 from api.problems import Problem
 from api.revocations import Revocations
 from api.tokens import AccessTokens
@@ -39,12 +42,18 @@ class Context:
     revocations: Revocations
     doorbell: Doorbell
     metrics: Metrics
+    files: Files
     texts: MessageTexts = field(default_factory=load_message_texts)
     passwords: Passwords = field(default_factory=Passwords)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @property
     def hospital_id(self) -> int:
         return self.config.hospital.id
+
+    @cached_property
+    def passes(self) -> Passes:
+        return Passes(self.keyring)
 
     @cached_property
     def autocommit(self) -> AsyncEngine:

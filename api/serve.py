@@ -10,13 +10,14 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities.file import Files
 from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
 from api.revocations import Revocations
 from api.tokens import AccessTokens
 from runtime.entry import Entry, enter
-from runtime.gateways import open_payments, open_sms
+from runtime.gateways import open_payments, open_sms, open_storage
 from runtime.lifecycles import TemporalLifecycles
 from runtime.temporal import connect
 
@@ -77,6 +78,8 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
     stack.push_async_callback(engine.dispose)
     client = await connect(entry.settings.temporal, entry.keyring, process="api")
     lifetime = entry.config.policies.accounts.access_token
+    of_links = entry.config.policies.files.link_valid  # a login that ended ends its links too
+    storage = open_storage(entry.settings, stack)
     return Context(
         settings=entry.settings,
         config=entry.config,
@@ -86,9 +89,10 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         payments=open_payments(entry.settings, entry.config, stack),
         sms=open_sms(entry.settings, entry.config, stack),
         tokens=AccessTokens(entry.keyring, lifetime),
-        revocations=Revocations(engine, lifetime),
+        revocations=Revocations(engine, max(lifetime, of_links)),
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
+        files=Files(engine, storage, entry.keyring),
     )
 
 

@@ -5,6 +5,7 @@ from alembic import context
 import db.account
 import db.appointment
 import db.catalogue
+import db.file
 import db.journal
 import db.message
 import db.outbox

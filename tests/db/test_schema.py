@@ -7,6 +7,7 @@ from sqlalchemy import create_engine
 import db.account
 import db.appointment
 import db.catalogue
+import db.file
 import db.journal
 import db.message
 import db.outbox

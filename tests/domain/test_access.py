@@ -5,6 +5,7 @@ import pytest
 from domain.access import (
     APPOINTMENT,
     BY_ROLE,
+    FILE,
     WORK_ITEM,
     Action,
     Caller,
@@ -48,8 +49,9 @@ OF_WORK_ITEMS = {
     A.REASSIGN: "u",
     A.DECIDE: "s",
 }
+OF_FILES = {A.SEE: "od"}
 LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "s": C.ITS_STAFF, "u": C.OPERATOR, "N": C.NURSE}
-TABLES = [(APPOINTMENT, ALLOWED), (WORK_ITEM, OF_WORK_ITEMS)]
+TABLES = [(APPOINTMENT, ALLOWED), (WORK_ITEM, OF_WORK_ITEMS), (FILE, OF_FILES)]
 EACH = [(rules, by_hand, action) for rules, by_hand in TABLES for action in by_hand]
 
 

@@ -11,9 +11,11 @@ from prometheus_client import CollectorRegistry
 from stdnum.cn.ric import calc_check_digit
 from temporalio.client import Client
 
+from activities.file import Files
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sending import MessageError, Sent
 from activities.gateways.sms import SmsGateway
+from activities.gateways.storage import Storage
 from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
@@ -29,6 +31,7 @@ from runtime.lifecycles import TemporalLifecycles
 from runtime.metrics import Metrics
 from runtime.settings import read_settings
 from tests.support.catalogue import a_config
+from tests.support.storage import MemoryStorage
 
 BASE = "http://hospital.test/api/hospital"
 NOBODY_LISTENS = "127.0.0.1:1"
@@ -78,6 +81,7 @@ async def make_context(
     payments: Mapping[str, PaymentGateway] | None = None,
     temporal: Client | None = None,
     passwords: Passwords | None = None,
+    storage: Storage | None = None,
     env: str = "dev",
 ) -> Context:
     """As an API process has it. Temporal is away unless given; dispose of `engine` at the end."""
@@ -103,6 +107,7 @@ async def make_context(
         revocations=Revocations(engine, valid),
         doorbell=Doorbell(engine),
         metrics=Metrics(CollectorRegistry()),
+        files=Files(engine, storage or MemoryStorage(), keyring),
         passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
     )
 
