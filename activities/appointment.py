@@ -6,7 +6,6 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
-from activities.lifecycles import Lifecycles
 from db.appointment import (
     BookingRules,
     extend_payment,
@@ -15,9 +14,7 @@ from db.appointment import (
     record_move,
     suspended_until,
 )
-from db.payment import payments_of
 from domain.appointment import AppointmentMove, Booking
-from domain.payment import PaymentStatus, Settlement
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,6 @@ class Rescheduled:
 @dataclass(frozen=True)
 class AppointmentActivities:
     engine: AsyncEngine
-    lifecycles: Lifecycles
     rules: BookingRules
 
     @activity.defn
@@ -78,22 +74,3 @@ class AppointmentActivities:
         """Until when this no-show suspends the person, if it does."""
         async with self.engine.connect() as connection:
             return await suspended_until(connection, order_no)
-
-    @activity.defn
-    async def settle_order(self, order_no: str) -> Settlement:
-        """Have every payment of this order settled or closed, and say whether one was made.
-
-        Money that the gateway took in time counts, however late the news of it is.
-        """
-        async with self.engine.connect() as connection:
-            payments = await payments_of(connection, order_no)
-        for payment in payments:
-            if payment.status is PaymentStatus.PENDING:
-                settled: Settlement = await self.lifecycles.ask(
-                    "payment", payment.payment_no, "settle_or_close", result=Settlement
-                )
-                if settled.paid:
-                    return settled
-            elif payment.status is PaymentStatus.PAID and payment.received == payment.amount:
-                return Settlement(paid=True, payment_no=payment.payment_no)
-        return Settlement(paid=False)

@@ -30,7 +30,16 @@ from db.message import (
 )
 from db.payment import find_refund
 from domain.hospital import HospitalConfig
-from domain.message import Channel, Language, MessageTexts, Template, Value, channels_of
+from domain.message import (
+    CONSULTATION,
+    FACTS,
+    Channel,
+    Language,
+    MessageTexts,
+    Template,
+    Value,
+    channels_of,
+)
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
@@ -50,6 +59,7 @@ class Outgoing:
     subject: str  # order or refund number
     template: Template
     due: datetime | None = None
+    doctor_id: int | None = None  # to this doctor; None: to the patient
 
 
 @dataclass(frozen=True)
@@ -123,7 +133,7 @@ class MessageActivities:
         self, channel: Channel, key: str, recipient: Recipient, claim: Claim
     ) -> Sent:
         # As it was first said: number and text may have changed since, and a repeat must be found.
-        said = self.keyring.unwrap(recipient.patient_key).open(claim.sealed)
+        said = self.keyring.unwrap(recipient.person_key).open(claim.sealed)
         to, text = said["to"], said["text"]
         match channel:
             case Channel.IN_APP:
@@ -147,7 +157,7 @@ class MessageActivities:
         language = Language(recipient.language or self.config.policies.messages.default_language)
         params = await self._params(message, recipient)
         rendered = self.texts.render(message.template, channel, language, params, self._zone)
-        key = self.keyring.unwrap(recipient.patient_key)
+        key = self.keyring.unwrap(recipient.person_key)
         return NewMessage(
             hospital_id=recipient.hospital_id,
             key=f"{message.fact}:{channel}",
@@ -156,7 +166,7 @@ class MessageActivities:
             template=message.template,
             language=language,
             params={"order_no": recipient.order_no},
-            data_key_id=recipient.patient_key_id,
+            data_key_id=recipient.person_key_id,
             sealed=key.seal({"to": to, "subject": rendered.subject, "text": rendered.text}),
             to_index=self.keyring.blind(ADDRESS_KINDS[channel], to),
         )
@@ -166,7 +176,7 @@ class MessageActivities:
         if channel is Channel.IN_APP:
             return f"account/{recipient.account_id}"
         if channel is Channel.SMS:
-            phone: str = self.keyring.unwrap(recipient.patient_key).open(recipient.patient_sealed)[
+            phone: str = self.keyring.unwrap(recipient.person_key).open(recipient.person_sealed)[
                 "phone"
             ]
             return phone
@@ -185,6 +195,20 @@ class MessageActivities:
             "doctor": recipient.doctor,
             "department": recipient.department,
         }
+        due = message.due or recipient.due
+        if message.template in CONSULTATION:
+            del visit["starts_at"]
+            return {**visit, "due": due} if "due" in FACTS[message.template] else visit
+        return await self._of_appointment(message, recipient, common, visit)
+
+    async def _of_appointment(
+        self,
+        message: Outgoing,
+        recipient: Recipient,
+        common: dict[str, Value],
+        visit: dict[str, Value],
+    ) -> dict[str, Value]:
+        due = message.due or recipient.due
         match message.template:
             case Template.PAYMENT_REFUNDED:
                 async with self.engine.connect() as connection:
@@ -209,7 +233,7 @@ class MessageActivities:
                 | Template.APPOINTMENT_OFFERED
                 | Template.APPOINTMENT_CALLED_OFF
             ):
-                return {**visit, "due": message.due or recipient.pay_by}
+                return {**visit, "due": due}
             case _:
                 return visit
 
@@ -228,7 +252,7 @@ class MessageActivities:
             if message.template is Template.PAYMENT_REFUNDED:
                 refund = await find_refund(connection, message.subject)
                 order_no = refund.order_no if refund else ""
-            recipient = await find_recipient(connection, order_no)
+            recipient = await find_recipient(connection, order_no, message.doctor_id)
         if recipient is None:
             raise _closed("no_order")
         return recipient

@@ -17,7 +17,7 @@ from activities.gateways.payment import (
     RefundState,
 )
 from activities.lifecycles import Lifecycles, NoLifecycle
-from db.appointment import payment_that_counts
+from db.payable import payment_that_counts
 from db.payment import (
     Payment,
     Refund,
@@ -27,14 +27,22 @@ from db.payment import (
     is_overdue,
     money_in_inbox,
     owe_refund,
+    payments_of,
     record_payment,
     record_refund,
     refunds_of,
 )
 from db.work_item import open_work_item, withdraw_work_item
 from domain.hospital import PaymentPolicy, WorkItemPolicy
-from domain.order import Move, NumberPrefix, new_number
-from domain.payment import MoneyTaken, PaymentReceived, RefundCause, RefundStatus
+from domain.order import Move, NumberPrefix, kind_of, new_number
+from domain.payment import (
+    MoneyTaken,
+    PaymentReceived,
+    PaymentStatus,
+    RefundCause,
+    RefundStatus,
+    Settlement,
+)
 from domain.work_item import WorkItemKind, for_desk
 
 # What a gateway says of a refund that it will never make (see PaymentGateway.refund).
@@ -107,15 +115,37 @@ class PaymentActivities:
             payment = await self._payment(connection, payment_no)
         if payment.received != payment.amount:
             return RefundCause.WRONG_AMOUNT
+        kind = kind_of(payment.order_no)
+        if kind is None:
+            raise LookupError(f"payment {payment_no} is for no order")
         try:
             await self.lifecycles.tell(
-                "appointment", payment.order_no, "payment_received", PaymentReceived(payment_no)
+                kind, payment.order_no, "payment_received", PaymentReceived(payment_no)
             )
         except NoLifecycle:
             async with self.engine.connect() as connection:
                 used = await payment_that_counts(connection, payment.order_no)
             return None if used == payment_no else RefundCause.ORDER_CLOSED
         return None
+
+    @activity.defn
+    async def settle_order(self, order_no: str) -> Settlement:
+        """Have every payment of this order settled or closed, and say whether one was made.
+
+        Money that the gateway took in time counts, however late the news of it is.
+        """
+        async with self.engine.connect() as connection:
+            payments = await payments_of(connection, order_no)
+        for payment in payments:
+            if payment.status is PaymentStatus.PENDING:
+                settled: Settlement = await self.lifecycles.ask(
+                    "payment", payment.payment_no, "settle_or_close", result=Settlement
+                )
+                if settled.paid:
+                    return settled
+            elif payment.status is PaymentStatus.PAID and payment.received == payment.amount:
+                return Settlement(paid=True, payment_no=payment.payment_no)
+        return Settlement(paid=False)
 
     @activity.defn
     async def owe_refund(self, owed: OwedRefund) -> str | None:

@@ -11,6 +11,7 @@ from api import (
     auth,
     callbacks,
     catalogue,
+    conversation,
     dev,
     errors,
     files,
@@ -53,6 +54,7 @@ ROUTERS = (
     reconciliation.router,
     notifications.router,
     files.router,
+    conversation.router,
     callbacks.router,
 )
 
@@ -62,7 +64,9 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(context.doorbell.run(), context.revocations.run()):
+        async with running(
+            context.doorbell.run(), context.revocations.run(), context.streams.run()
+        ):
             yield
 
     app = FastAPI(

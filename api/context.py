@@ -17,6 +17,7 @@ from api.passwords import Passwords
 from api.pictures import Pictures
 from api.problems import Problem
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from db.appointment import BookingRules
 from db.keyring import Keyring
@@ -43,6 +44,7 @@ class Context:
     doorbell: Doorbell
     metrics: Metrics
     files: Files
+    streams: Streams
     texts: MessageTexts = field(default_factory=load_message_texts)
     passwords: Passwords = field(default_factory=Passwords)
     pictures: Pictures = field(default_factory=Pictures)

@@ -188,22 +188,31 @@ async def _seen(
     file = await find_file(connection, context.hospital_id, id)
     if file is None:
         raise Problem("not_found")
-    case = await stake_of_case(connection, file.order_no) if file.order_no else None
+    case = await _case(context, connection, caller, file)
     of_case = capacities(caller, case) if case else frozenset()
     held = of_case | capacities(caller, Stake(file.account_id))
     if judge(FILE, Action.SEE, held) is not Verdict.ALLOWED:
         raise Problem("not_found")
     if logged and file.patient_id is not None and Capacity.OWNER not in of_case:
+        acting = of_case if of_case & FILE[Action.SEE] else held  # a doctor's own is read as doctor
         await log_access(
             connection,
             context.hospital_id,
-            actor_role=Actor.person(acting_as(FILE, Action.SEE, of_case or held), 0).role,
+            actor_role=Actor.person(acting_as(FILE, Action.SEE, acting), 0).role,
             actor_id=caller.account_id,
             patient_id=file.patient_id,
             object=f"file/{file.id}",
             action="see",
         )
     return file
+
+
+async def _case(
+    context: Context, connection: AsyncConnection, caller: Caller, file: File
+) -> Stake | None:
+    if file.order_no is None:
+        return None
+    return await stake_of_case(connection, context.hospital_id, file.order_no, caller.doctor_id)
 
 
 async def _streamed(context: Context, file: File, *, thumbnail: bool) -> StreamingResponse:

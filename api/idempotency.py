@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import CurrentCaller
 from api.problems import Problem
+from domain.access import Caller
 from db.idempotency import IdempotencyMismatch, first_answer, remember, was_answered
 
 IdempotencyKey = Annotated[
@@ -67,9 +68,13 @@ class OnceOnly:
 async def get_once(
     request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
 ) -> OnceOnly:
+    return once_of(request, caller, idempotency_key, await request.body())
+
+
+def once_of(request: Request, caller: Caller, key: str | None, body: bytes) -> OnceOnly:
+    """For routes that read the body for themselves."""
     path = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
-    body_hash = hashlib.sha256(path + await request.body()).digest()
-    return OnceOnly(caller.account_id, idempotency_key, body_hash)
+    return OnceOnly(caller.account_id, key, hashlib.sha256(path + body).digest())
 
 
 Once = Annotated[OnceOnly, Depends(get_once)]

@@ -79,14 +79,17 @@ class Observed:
             return
         request_id = uuid.uuid4().hex
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        begun = time.perf_counter()
+        begun, ended = time.perf_counter(), None
         status = 500
 
         async def observed(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                if headers.get("content-type", "").startswith("text/event-stream"):
+                    ended = time.perf_counter()  # answered, however long it then goes on
             await send(message)
 
         try:
@@ -97,6 +100,6 @@ class Observed:
                 route=getattr(route, "path", "unmatched"),
                 method=scope["method"],
                 status=status,
-                seconds=time.perf_counter() - begun,
+                seconds=(ended or time.perf_counter()) - begun,
             )
             structlog.contextvars.unbind_contextvars("request_id")

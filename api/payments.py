@@ -23,9 +23,9 @@ from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.payment import NewPayment, Payment, Refund
 from api.schemas.payment import Payer as NewPayer
-from db.appointment import lock_payable
 from db.journal import audit
 from db.outbox import promise, receive
+from db.payable import lock_payable
 from db.payment import (
     Payment as PaymentRecord,
 )
@@ -36,15 +36,15 @@ from db.payment import (
     owner_of,
     refunds_of,
 )
-from domain.access import APPOINTMENT, Action, Caller, Stake
-from domain.appointment import AppointmentStatus
-from domain.order import NumberPrefix, new_number
+from domain.access import APPOINTMENT, CONSULTATION, Action, Caller, Stake
+from domain.order import NumberPrefix, OrderKind, kind_of, new_number
 from domain.payment import PaymentStatus
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/payments", tags=["payments"])
 
 PayParams = Mapping[str, str] | None
+RULES = {OrderKind.APPOINTMENT: APPOINTMENT, OrderKind.CONSULTATION: CONSULTATION}
 
 # What the payment's workflow hears of an event.
 MONEY = ("amount", "at", "transaction_id")
@@ -89,8 +89,8 @@ async def _open(
     order = await lock_payable(connection, context.hospital_id, new.order_no)
     if order is None:
         raise Problem("not_found")
-    allow(caller, APPOINTMENT, Action.PAY, Stake(order.account_id, order.doctor_id))
-    if order.status != AppointmentStatus.PENDING or not order.in_time:
+    allow(caller, RULES[order.kind], Action.PAY, Stake(order.account_id, order.doctor_id))
+    if not order.payable:
         raise Problem("not_payable", orderStatus=order.status)
     if new.channel not in context.config.policies.payment.channels:
         raise Problem("channel_unavailable")
@@ -128,7 +128,7 @@ async def _prepaid(
         prepay = await gateway.prepay(
             payment.payment_no,
             amount=payment.amount,
-            description="appointment",
+            description=kind_of(payment.order_no) or "order",
             expires_at=payment.expires_at,
             payer=Payer(payer.openid) if payer else None,
         )

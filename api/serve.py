@@ -15,6 +15,7 @@ from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from runtime.entry import Entry, enter
 from runtime.gateways import open_payments, open_sms, open_storage
@@ -59,9 +60,21 @@ async def _serve(args: argparse.Namespace) -> int:
             server_header=False,
         )
         await warm(context.engine)
-        server = uvicorn.Server(config)
+        server = Server(config, context.streams)
         await server.serve([bound] if bound else None)
     return 0 if server.started else 1
+
+
+class Server(uvicorn.Server):
+    """Ends the streams first: they would outlast the goodbye, and look like requests cut off."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
+        await super().shutdown(sockets)
 
 
 async def warm(engine: AsyncEngine) -> None:
@@ -80,6 +93,7 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
     lifetime = entry.config.policies.accounts.access_token
     of_links = entry.config.policies.files.link_valid  # a login that ended ends its links too
     storage = open_storage(entry.settings, stack)
+    revocations = Revocations(engine, max(lifetime, of_links))
     return Context(
         settings=entry.settings,
         config=entry.config,
@@ -89,10 +103,11 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         payments=open_payments(entry.settings, entry.config, stack),
         sms=open_sms(entry.settings, entry.config, stack),
         tokens=AccessTokens(entry.keyring, lifetime),
-        revocations=Revocations(engine, max(lifetime, of_links)),
+        revocations=revocations,
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
         files=Files(engine, storage, entry.keyring),
+        streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from typing import TypeVarTuple
+from typing import Any, TypeVarTuple
 
 from sqlalchemy import (
     BindParameter,
@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ExcludeConstraint, insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.base import Base, Numbered
+from db.base import Base, Fields, Numbered
 from domain.hospital import Department, HospitalConfig
 
 Columns = TypeVarTuple("Columns")
@@ -63,6 +63,7 @@ class DoctorRow(Numbered, Base):
     speciality: Mapped[str]
     introduction: Mapped[str]
     rating: Mapped[Decimal | None] = mapped_column(Numeric(2, 1))  # 1.0 to 5.0
+    own_prices: Mapped[Fields | None]  # an expert's (专家): yuan by consultation type
     active: Mapped[bool] = mapped_column(server_default="true")
 
 
@@ -222,6 +223,7 @@ class NewDoctor:
     introduction: str = ""
     rating: Decimal | None = None
     account_id: int | None = None
+    own_prices: Fields | None = None
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,7 @@ class ListedDoctor:
     introduction: str
     speciality: str
     rating: Decimal | None
+    own_prices: Fields | None
 
 
 async def create_doctor(connection: AsyncConnection, hospital_id: int, doctor: NewDoctor) -> int:
@@ -245,12 +248,12 @@ async def create_doctor(connection: AsyncConnection, hospital_id: int, doctor: N
     return int(created.scalar_one())
 
 
-def _doctors(hospital_id: int) -> Select[int, str, str, str, int, str, str, str, Decimal | None]:
+def _doctors(hospital_id: int) -> Select[*tuple[Any, ...]]:
     d, department = DoctorRow, DepartmentRow
     return (
         select(
             d.id, d.name, d.title, d.level, d.department_id, department.name,
-            d.introduction, d.speciality, d.rating,
+            d.introduction, d.speciality, d.rating, d.own_prices,
         )
         .join(
             department,

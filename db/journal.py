@@ -79,6 +79,7 @@ APPEND = text(
     select hospital_id, :order_no, :version, :at, :event, :from_status, :to_status,
            :actor_role, :actor_id, :reason
       from (select hospital_id from appointment where order_no = :order_no
+            union all select hospital_id from consultation where order_no = :order_no
             union all select hospital_id from payment where payment_no = :order_no
             union all select hospital_id from stop_clinic where stop_no = :order_no
             union all select hospital_id from work_item where number = :order_no) as owner

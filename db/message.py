@@ -150,43 +150,71 @@ class Recipient:
     account_id: int
     language: str | None
     channels: list[str] | None
-    patient_key_id: int
-    patient_key: bytes | None
-    patient_sealed: bytes
+    person_key_id: int  # of the patient, or of the doctor's account
+    person_key: bytes | None
+    person_sealed: bytes  # with a phone
     account_key: bytes | None
     account_sealed: bytes
     order_no: str
     starts_at: datetime
-    pay_by: datetime
+    due: datetime  # what the order waits for is due then
     queue_number: int
     location: str
     doctor: str
     department: str
 
 
-async def find_recipient(connection: AsyncConnection, order_no: str) -> Recipient | None:
-    row = (
-        await connection.execute(
-            text(
-                """select a.hospital_id, a.account_id, acc.language, acc.channels,
-                          p.data_key_id as patient_key_id, pk.wrapped as patient_key,
-                          p.sealed as patient_sealed, ak.wrapped as account_key,
-                          acc.sealed as account_sealed, a.order_no, a.starts_at, a.pay_by,
-                          a.queue_number, s.location, d.name as doctor, dep.name as department
-                     from appointment a
-                     join account acc on acc.id = a.account_id
-                     join data_key ak on ak.id = acc.data_key_id
-                     join patient p on p.id = a.patient_id
-                     join data_key pk on pk.id = p.data_key_id
-                     join schedule s on s.id = a.schedule_id
-                     join doctor d on d.id = a.doctor_id
-                     join department dep
-                       on dep.hospital_id = a.hospital_id and dep.id = a.department_id
-                    where a.order_no = :order_no"""
-            ),
-            {"order_no": order_no},
-        )
-    ).one_or_none()
+OF_APPOINTMENT = """
+    select a.hospital_id, a.account_id, a.patient_id, a.order_no, a.starts_at, a.pay_by as due,
+           a.queue_number, s.location, d.name as doctor, a.department_id
+      from appointment a
+      join schedule s on s.id = a.schedule_id
+      join doctor d on d.id = a.doctor_id
+     where a.order_no = :order_no"""
+OF_CONSULTATION = """
+    select c.hospital_id, c.account_id, c.patient_id, c.order_no,
+           coalesce(c.scheduled_at, c.created_at) as starts_at, 
+           case when c.status = 'consulting' then c.window_ends
+                when c.paid_at is null then c.pay_by
+                else coalesce((c.progress ->> 'evidence_by')::timestamptz,
+                              (c.progress ->> 'accept_by')::timestamptz) end as due,
+           0 as queue_number, '' as location, coalesce(d.name, '') as doctor, c.department_id
+      from consultation c
+      left join doctor d on d.id = c.doctor_id
+     where c.order_no = :order_no"""
+ORDER = f"with o as ({OF_APPOINTMENT} union all {OF_CONSULTATION})"
+COLUMNS = """
+    o.hospital_id, acc.id as account_id, acc.language, acc.channels, ak.wrapped as account_key,
+    acc.sealed as account_sealed, o.order_no, o.starts_at, o.due, o.queue_number, o.location,
+    o.doctor, dep.name as department"""
+DEPARTMENT = """
+    join department dep on dep.hospital_id = o.hospital_id and dep.id = o.department_id"""
+THE_PATIENT = text(
+    f"""{ORDER} select {COLUMNS}, p.data_key_id as person_key_id, pk.wrapped as person_key,
+                       p.sealed as person_sealed
+          from o {DEPARTMENT}
+          join account acc on acc.id = o.account_id
+          join data_key ak on ak.id = acc.data_key_id
+          join patient p on p.id = o.patient_id
+          join data_key pk on pk.id = p.data_key_id"""
+)
+THE_DOCTOR = text(
+    f"""{ORDER} select {COLUMNS}, acc.data_key_id as person_key_id, ak.wrapped as person_key,
+                       acc.sealed as person_sealed
+          from o {DEPARTMENT}
+          join doctor d on d.id = :doctor_id and d.hospital_id = o.hospital_id
+          join account acc on acc.id = d.account_id
+          join data_key ak on ak.id = acc.data_key_id"""
+)
+
+
+async def find_recipient(
+    connection: AsyncConnection, order_no: str, doctor_id: int | None = None
+) -> Recipient | None:
+    """The order's patient, or this doctor."""
+    query = THE_PATIENT if doctor_id is None else THE_DOCTOR
+    values = {"order_no": order_no} | ({} if doctor_id is None else {"doctor_id": doctor_id})
+    row = (await connection.execute(query, values)).one_or_none()
     return Recipient(**row._mapping) if row else None
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.appointment.rows import OPEN
+from db.consultation.rows import OPEN as OPEN_CONSULTATION
 from db.work_item.rows import OPEN as OPEN_WORK
 
 # A start that Temporal knows is no second one: what runs is left alone. A payment that has nothing
@@ -15,12 +16,17 @@ UNFINISHED = f"""
     select order_no as stream, 'appointment' as workflow, order_no as subject, created_at
       from appointment where {OPEN}
      union all
+    select order_no, 'consultation', order_no, created_at
+      from consultation where {OPEN_CONSULTATION}
+     union all
     select p.order_no, 'payment', p.payment_no, p.created_at from payment p
      where p.status = 'pending'
         or exists (select 1 from refund r
                     where r.payment_no = p.payment_no and r.status = 'pending')
         or p.status = 'paid' and exists (select 1 from appointment a
                     where a.order_no = p.order_no and a.status = 'pending')
+        or p.status = 'paid' and exists (select 1 from consultation c
+                    where c.order_no = p.order_no and c.status = 'pending' and c.paid_at is null)
      union all
     select stop_no, 'stop_clinic', stop_no, created_at from stop_clinic where status <> 'done'
      union all

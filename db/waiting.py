@@ -31,6 +31,11 @@ OPEN_ORDERS = """
          cross join lateral (select (a.terms ->> 'no_show_after')::interval as no_show_after) t
          where a.hospital_id = :hospital_id and a.status in ('pending', 'confirmed', 'checked_in')
         union all
+        select 'consultation', c.order_no, c.id, c.status, c.doctor_id, c.department_id,
+               c.created_at, c.waiting_for, c.due_at, c.next_step
+          from consultation c
+         where c.hospital_id = :hospital_id and c.status in ('pending', 'consulting')
+        union all
         select 'payment', p.payment_no, p.id, p.status, null, null, p.created_at, 'payment',
                p.expires_at + cast(:settle_grace as interval), 'settle'
           from payment p where p.hospital_id = :hospital_id and p.status = 'pending'

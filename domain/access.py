@@ -21,6 +21,7 @@ class Capacity(StrEnum):
     OWNER = "owner"  # the account the object belongs to
     ITS_DOCTOR = "its_doctor"  # the doctor named in it
     ITS_STAFF = "its_staff"  # somebody of a role that it waits for
+    CANDIDATE = "candidate"  # a doctor who could accept it
     OPERATOR = "operator"
     NURSE = "nurse"
 
@@ -41,7 +42,17 @@ class Action(StrEnum):
     MANAGE_SCHEDULES = "manage_schedules"
     OVERSEE = "oversee"  # every open order
     STEER_STOPS = "steer_stops"  # pause and resume a stop-clinic
-    CALL = "call"  # 叫号: to the doctor's room
+    CALL = "call"  # 叫号: to the doctor's room; of a phone consultation: dial
+    ACCEPT = "accept"
+    DECLINE = "decline"
+    ASK_EVIDENCE = "ask_evidence"
+    GIVE_EVIDENCE = "give_evidence"
+    PROLONG = "prolong"  # by the doctor: the window
+    UNSUITABLE = "unsuitable"  # 转线下
+    WRITE = "write"  # messages
+    JOIN = "join"  # the video call
+    RATE = "rate"
+    SEE_CASES = "see_cases"  # what waits for a doctor
     HOLD_SESSIONS = "hold_sessions"  # one's own, as a doctor
     SEE_QUEUES = "see_queues"  # at the desk
     DECODE_PAYLOADS = "decode_payloads"
@@ -76,6 +87,27 @@ APPOINTMENT: dict[Action, frozenset[Capacity]] = {
     Action.RETRY: frozenset({C.OPERATOR}),
     Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
 }
+# A consultation (问诊). Who could accept it may look at it; operators see where it stands.
+CONSULTATION: dict[Action, frozenset[Capacity]] = {
+    Action.SEE: frozenset({C.OWNER, C.ITS_DOCTOR, C.CANDIDATE, C.OPERATOR}),
+    Action.PAY: frozenset({C.OWNER}),
+    Action.CANCEL: frozenset({C.OWNER, C.OPERATOR}),
+    Action.ACCEPT: frozenset({C.ITS_DOCTOR, C.CANDIDATE}),
+    Action.DECLINE: frozenset({C.ITS_DOCTOR, C.CANDIDATE}),
+    Action.ASK_EVIDENCE: frozenset({C.ITS_DOCTOR, C.CANDIDATE}),
+    Action.GIVE_EVIDENCE: frozenset({C.OWNER}),
+    Action.PROLONG: frozenset({C.ITS_DOCTOR}),
+    Action.COMPLETE: frozenset({C.ITS_DOCTOR}),
+    Action.UNSUITABLE: frozenset({C.ITS_DOCTOR}),
+    Action.CALL: frozenset({C.ITS_DOCTOR}),
+    Action.WRITE: frozenset({C.OWNER, C.ITS_DOCTOR}),
+    Action.JOIN: frozenset({C.OWNER, C.ITS_DOCTOR}),
+    Action.RATE: frozenset({C.OWNER}),
+    Action.EXTEND: frozenset({C.OPERATOR}),
+    Action.REASSIGN_ORDER: frozenset({C.OPERATOR}),
+    Action.RETRY: frozenset({C.OPERATOR}),
+    Action.CANCEL_AND_REFUND: frozenset({C.OPERATOR}),
+}
 # A work item (待办). Staff of other roles do not see it.
 WORK_ITEM: dict[Action, frozenset[Capacity]] = {
     Action.SEE: frozenset({C.ITS_STAFF, C.OPERATOR}),
@@ -86,13 +118,14 @@ WORK_ITEM: dict[Action, frozenset[Capacity]] = {
 }
 # A file: of who sent it, and of whom the order concerns that it is attached to.
 FILE: dict[Action, frozenset[Capacity]] = {
-    Action.SEE: frozenset({C.OWNER, C.ITS_DOCTOR}),
+    Action.SEE: frozenset({C.OWNER, C.ITS_DOCTOR, C.CANDIDATE}),
 }
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.STEER_STOPS: frozenset({Role.OPERATOR}),
     Action.OVERSEE: frozenset({Role.OPERATOR}),
     Action.BOOK: frozenset({Role.PATIENT}),
+    Action.SEE_CASES: frozenset({Role.DOCTOR}),
     Action.MANAGE_SCHEDULES: frozenset({Role.OPERATOR}),
     Action.HOLD_SESSIONS: frozenset({Role.DOCTOR}),
     Action.SEE_QUEUES: frozenset({Role.OPERATOR, Role.NURSE}),
@@ -122,6 +155,7 @@ class Stake:
     account_id: int | None
     doctor_id: int | None = None
     roles: frozenset[Role] = frozenset()  # it waits for somebody of these
+    candidate_id: int | None = None  # the doctor who asks, and could accept it
 
 
 def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
@@ -131,6 +165,8 @@ def capacities(caller: Caller, stake: Stake) -> frozenset[Capacity]:
         found.add(C.OWNER)
     if caller.doctor_id is not None and caller.doctor_id == stake.doctor_id:
         found.add(C.ITS_DOCTOR)
+    if caller.doctor_id is not None and caller.doctor_id == stake.candidate_id:
+        found.add(C.CANDIDATE)
     if caller.roles & stake.roles:
         found.add(C.ITS_STAFF)
     if Role.OPERATOR in caller.roles:

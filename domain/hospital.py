@@ -113,6 +113,32 @@ class AppointmentPolicy:
 
 
 @dataclass(frozen=True)
+class ConsultationPolicy:
+    """Online consultations. What a patient was promised is pinned as `Terms`. *Live* is phone and
+    video."""
+
+    payment_window: timedelta = timedelta(minutes=15)
+    accept_text: timedelta = timedelta(hours=24)  # after payment, else refunded
+    accept_live: timedelta = timedelta(minutes=30)
+    escalate_after: tuple[timedelta, ...] = (timedelta(hours=2), timedelta(hours=12))
+    text_window: timedelta = timedelta(hours=48)  # from acceptance
+    text_extension: timedelta = timedelta(hours=12)
+    live_window: timedelta = timedelta(minutes=30)  # of talk
+    live_extension: timedelta = timedelta(minutes=15)
+    extensions: int = 2  # by the doctor, at most
+    join_within: timedelta = timedelta(minutes=10)  # the doctor, to a video call, else refunded
+    leave_grace: timedelta = timedelta(minutes=2)  # both left it: then the doctor is to conclude
+    redial_after: timedelta = timedelta(minutes=1)
+    redials: int = 2
+    ring_for: timedelta = timedelta(seconds=60)  # emergency: then the next doctor is rung too
+    dispatch_for: timedelta = timedelta(minutes=10)  # emergency: then refunded
+    seen_within: timedelta = timedelta(minutes=2)  # on duty and seen this lately: is rung
+    evidence_within: timedelta = timedelta(hours=24)  # to send what the doctor asks for (R03)
+    schedule_ahead: timedelta = timedelta(days=14)  # a talk can be arranged this far ahead
+    rate_within: timedelta = timedelta(days=15)
+
+
+@dataclass(frozen=True)
 class PaymentPolicy:
     """`channels` are the ways to pay that patients are offered, by their gateways' names. Money
     that came by another way can still be asked for and go back while that gateway is set up."""
@@ -168,6 +194,7 @@ class FilePolicy:
 @dataclass(frozen=True)
 class Policies:
     appointment: AppointmentPolicy = AppointmentPolicy()
+    consultation: ConsultationPolicy = ConsultationPolicy()
     payment: PaymentPolicy = PaymentPolicy()
     messages: MessagePolicy = MessagePolicy()
     accounts: AccountPolicy = AccountPolicy()
@@ -189,3 +216,14 @@ class HospitalConfig:
     def registration_fee(self, level: DoctorLevel) -> Decimal | None:
         """Yuan, or None when this level takes no appointments."""
         return next((fee.price for fee in self.registration_fees if fee.level is level), None)
+
+    def consultation_price(self, type: str, level: DoctorLevel) -> Decimal | None:
+        """Yuan, or None when it is not offered by this level."""
+        prices: tuple[LevelPrice, ...] = getattr(self.consultation_prices, type)
+        return next((price.price for price in prices if price.level is level), None)
+
+    def quick_price(self, type: str) -> Decimal | None:
+        """Of a department's pool, whose doctor is not known yet: that of the cheapest level, so
+        that nobody pays for a title that does not come."""
+        prices: tuple[LevelPrice, ...] = getattr(self.consultation_prices, type)
+        return min((price.price for price in prices), default=None)

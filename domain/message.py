@@ -1,4 +1,4 @@
-"""Messages to patients (消息通知): which there are, what each must say, how a text is made.
+"""Messages to patients and doctors (消息通知): which there are, what each must say, how it is made.
 
 The wording is the hospital's (`config/messages.yaml`); what a wording may and must name is fixed
 here. SMS and e-mail pass through strangers' hands, so no placeholder for health content exists
@@ -38,6 +38,17 @@ class Template(StrEnum):
     APPOINTMENT_NO_SHOW = "appointment_no_show"
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
     APPOINTMENT_CALLED = "appointment_called"  # 叫号: the doctor is waiting
+    CONSULTATION_ACCEPTED = "consultation_accepted"  # a doctor took it on
+    CONSULTATION_EVIDENCE_WANTED = "consultation_evidence_wanted"  # the doctor asks for records
+    CONSULTATION_PROLONGED = "consultation_prolonged"  # by the doctor
+    CONSULTATION_COMPLETED = "consultation_completed"
+    CONSULTATION_CANCELLED = "consultation_cancelled"  # by the patient
+    CONSULTATION_REFUNDED = "consultation_refunded"  # it came to nothing
+    CONSULTATION_REFERRED = "consultation_referred"  # 转线下: to a physical hospital, and refunded
+    CONSULTATION_UNPAID_CLOSED = "consultation_unpaid_closed"
+    CONSULTATION_WAITING = "consultation_waiting"  # to the doctor: a patient waits
+    CONSULTATION_RING = "consultation_ring"  # to a doctor on duty: an emergency
+    CONSULTATION_CONCLUDE = "consultation_conclude"  # to the doctor: both have left the call
     PAYMENT_REFUNDED = "payment_refunded"
     SUSPENSION_LIFTED = "suspension_lifted"  # after an appeal
     SUSPENSION_KEPT = "suspension_kept"
@@ -81,12 +92,32 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_NO_SHOW: frozenset({"starts_at"}),
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
     Template.APPOINTMENT_CALLED: frozenset({"starts_at", "place", "number"}),
+    Template.CONSULTATION_ACCEPTED: frozenset(),
+    Template.CONSULTATION_EVIDENCE_WANTED: frozenset({"due"}),
+    Template.CONSULTATION_PROLONGED: frozenset({"due"}),
+    Template.CONSULTATION_COMPLETED: frozenset(),
+    Template.CONSULTATION_CANCELLED: frozenset(),
+    Template.CONSULTATION_REFUNDED: frozenset(),
+    Template.CONSULTATION_REFERRED: frozenset(),
+    Template.CONSULTATION_UNPAID_CLOSED: frozenset(),
+    Template.CONSULTATION_WAITING: frozenset({"due"}),
+    Template.CONSULTATION_RING: frozenset({"due"}),
+    Template.CONSULTATION_CONCLUDE: frozenset({"due"}),
     Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
     Template.SUSPENSION_LIFTED: frozenset(),
     Template.SUSPENSION_KEPT: frozenset({"until"}),
 }
 """What the patient must be told: every text of the template names all of these."""
 
+
+CONSULTATION = frozenset(t for t in Template if t.startswith("consultation_"))
+TO_DOCTOR = frozenset(
+    {
+        Template.CONSULTATION_WAITING,
+        Template.CONSULTATION_RING,
+        Template.CONSULTATION_CONCLUDE,
+    }
+)
 
 IN_APP_ONLY = frozenset({Template.APPOINTMENT_CALLED})
 """Of use to who is on the spot, at once or not at all: never by SMS or e-mail."""
@@ -99,7 +130,7 @@ def channels_of(template: Template) -> tuple[Channel, ...]:
 
 def allowed(template: Template, channel: Channel) -> frozenset[str]:
     """The placeholders a text may name, those of FACTS included."""
-    about_a_visit = "starts_at" in FACTS[template]
+    about_a_visit = "starts_at" in FACTS[template] or template in CONSULTATION
     details = HEALTH if channel is Channel.IN_APP and about_a_visit else frozenset[str]()
     return FACTS[template] | OPTIONAL | details
 

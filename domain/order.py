@@ -13,10 +13,12 @@ ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 class OrderKind(StrEnum):
     APPOINTMENT = "appointment"
+    CONSULTATION = "consultation"
 
 
 class NumberPrefix(StrEnum):
     APPOINTMENT = "A"
+    CONSULTATION = "C"
     PAYMENT = "P"
     REFUND = "R"
     STOP_CLINIC = "S"
@@ -29,6 +31,15 @@ def new_number(prefix: NumberPrefix, today: date) -> str:
     return f"{prefix}{today:%y%m%d}{tail}"
 
 
+def kind_of(order_no: str) -> OrderKind | None:
+    """Which lifecycle a number belongs to, by its prefix; None when it is no order's."""
+    kinds = {
+        NumberPrefix.APPOINTMENT: OrderKind.APPOINTMENT,
+        NumberPrefix.CONSULTATION: OrderKind.CONSULTATION,
+    }
+    return next((kind for prefix, kind in kinds.items() if order_no.startswith(prefix)), None)
+
+
 @dataclass(frozen=True)
 class Actor:
     """Who made a move: a person in a capacity, or the system by a timer or a message."""
@@ -38,7 +49,11 @@ class Actor:
 
     @classmethod
     def person(cls, capacity: Capacity, account_id: int) -> "Actor":
-        role = {Capacity.OWNER: "patient", Capacity.ITS_DOCTOR: "doctor"}.get(capacity, capacity)
+        role = {
+            Capacity.OWNER: "patient",
+            Capacity.ITS_DOCTOR: "doctor",
+            Capacity.CANDIDATE: "doctor",
+        }.get(capacity, capacity)
         return cls(str(role), account_id)
 
 

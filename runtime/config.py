@@ -108,6 +108,28 @@ RULES: dict[str, Rule] = {
     "policies.appointment.no_show_period": _LASTING,
     "policies.appointment.offer_window": _LASTING,
     "policies.appointment.choose_within": _LASTING,
+    **{
+        f"policies.consultation.{name}": _LASTING
+        for name in (
+            "payment_window",
+            "accept_text",
+            "accept_live",
+            "escalate_after",
+            "text_window",
+            "text_extension",
+            "live_window",
+            "live_extension",
+            "join_within",
+            "leave_grace",
+            "redial_after",
+            "ring_for",
+            "dispatch_for",
+            "seen_within",
+            "evidence_within",
+            "schedule_ahead",
+            "rate_within",
+        )
+    },
     "policies.payment.channels": _one_of("sandbox", "wechat_native", "wechat_jsapi"),
     "policies.payment.refund_retry_for": _LASTING,
     "policies.payment.refund_poll": _LASTING,

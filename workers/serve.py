@@ -103,7 +103,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
     engine = entry.engine(pool_size=10)
     stack.push_async_callback(engine.dispose)
     lifecycles = TemporalLifecycles(client, engine, entry.config)
-    appointments = AppointmentActivities(engine, lifecycles, BookingRules.of(entry.config))
+    appointments = AppointmentActivities(engine, BookingRules.of(entry.config))
     gateways = open_payments(entry.settings, entry.config, stack)
     payments = PaymentActivities(
         engine,
@@ -139,7 +139,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             appointments.record_appointment_extension,
             appointments.record_reschedule,
             appointments.find_suspension,
-            appointments.settle_order,
+            payments.settle_order,
             payments.ask_for_money,
             payments.close_payment,
             payments.record_payment_move,

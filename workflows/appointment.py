@@ -3,14 +3,12 @@
 import asyncio
 from contextlib import suppress
 from datetime import datetime, timedelta
-from decimal import Decimal
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.appointment import AppointmentActivities, Extension, Rescheduling
-    from activities.payment import OwedRefund, PaymentActivities
     from domain.access import Capacity
     from domain.appointment import (
         AppointmentMove,
@@ -24,12 +22,13 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.message import Template
     from domain.order import SYSTEM, Actor
-    from domain.payment import PaymentReceived, RefundCause, Settlement
+    from domain.payment import PaymentReceived, RefundCause
     from domain.stop_clinic import CallOff
     from workflows.commands import Command, Extend, Reschedule
     from workflows.finishing import finish
+    from workflows.money import owe_refund, settle
     from workflows.operators import Waiting, show, show_place
-    from workflows.options import DB_WRITE, SETTLE
+    from workflows.options import DB_WRITE
     from workflows.telling import tell
 
 
@@ -77,7 +76,7 @@ class AppointmentWorkflow:
             show(self.status, Waiting("payment", self.pay_by, "the source is released"))
             if not await self._stays(S.PENDING, until=self.pay_by, timer="payment due"):
                 continue  # it moved, or an operator gave more time
-            settlement = await self._settle()
+            settlement = await settle(self.booking.order_no)
             if settlement.payment_no and settlement.paid:
                 await self._take_payment(settlement.payment_no)
             elif self.status is S.PENDING and workflow.now() >= self.pay_by:
@@ -133,11 +132,11 @@ class AppointmentWorkflow:
         if self.status is not S.CANCELLED:
             return
         if self.payment_no is None and self.reason is not Reason.UNPAID:
-            settlement = await self._settle()
+            settlement = await settle(self.booking.order_no)
             self.payment_no = settlement.payment_no if settlement.paid else None
         if self.payment_no is not None:
             share = refund_share(self.reason, self.booking)
-            await self._owe_refund(self.payment_no, _cause(self.reason), share)
+            await owe_refund(self.payment_no, _cause(self.reason), share)
         await self._tell(_news_of(self.reason))
 
     # What machines report (signals) and what people ask for (updates)
@@ -148,7 +147,7 @@ class AppointmentWorkflow:
         if self.status is S.PENDING and self.payment_no is None:
             await self._take_payment(payment.payment_no)
         elif payment.payment_no != self.payment_no:
-            await self._owe_refund(payment.payment_no, RefundCause.ORDER_CLOSED, Decimal(1))
+            await owe_refund(payment.payment_no, RefundCause.ORDER_CLOSED)
 
     @workflow.update
     async def check_in(self, command: Command) -> AppointmentStatus:
@@ -347,17 +346,6 @@ class AppointmentWorkflow:
     def _ahead(self) -> bool:
         """Workers that were away can be late: nobody is reminded of a visit that has begun."""
         return workflow.now() < self.booking.starts_at
-
-    async def _settle(self) -> Settlement:
-        return await workflow.execute_activity_method(
-            AppointmentActivities.settle_order, self.booking.order_no, **SETTLE
-        )
-
-    async def _owe_refund(self, payment_no: str, cause: RefundCause, share: Decimal) -> None:
-        owed = OwedRefund(payment_no, cause, share)
-        await finish(
-            workflow.execute_activity_method(PaymentActivities.owe_refund, owed, **DB_WRITE)
-        )
 
     async def _tell_of_no_show(self) -> None:
         suspended = await workflow.execute_activity_method(

@@ -36,6 +36,40 @@ class Reschedule:
 
 
 @dataclass(frozen=True)
+class Accept:
+    """A doctor takes a consultation on, or not. `note_id` is what they wrote."""
+
+    by: Command
+    doctor_id: int
+    note_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A command with words, which are in a note."""
+
+    by: Command
+    note_id: int
+
+
+@dataclass(frozen=True)
+class Reassigned:
+    """Another doctor is asked."""
+
+    by: Command
+    doctor_id: int
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Somebody joined a video call, or left it."""
+
+    role: str
+    present: bool
+    at: datetime
+
+
+@dataclass(frozen=True)
 class StaffCommand:
     """A member of staff asks something of a work item: the role they act in, and the account."""
 

@@ -34,6 +34,11 @@ REFUND = workflow.ActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
 )
+# A phone call is placed once, or an operator sees why not.
+DIAL = workflow.ActivityConfig(
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=5),
+)
 MESSAGE = workflow.ActivityConfig(
     task_queue=MESSAGES,
     start_to_close_timeout=timedelta(seconds=30),

@@ -1,4 +1,4 @@
-"""How an order has its patient told something."""
+"""How an order has its patient, or a doctor, told something."""
 
 from datetime import datetime
 
@@ -25,6 +25,12 @@ async def tell(
     fact = f"{subject}:{template}" + (f":{due:%Y%m%dT%H%MZ}" if due else "")
     fact += f":{version}" if version is not None else ""
     await send(Outgoing(fact, subject, template, due))
+
+
+async def tell_doctor(order_no: str, template: Template, doctor_id: int, *, version: int) -> None:
+    """The same for a doctor, about an order that needs them."""
+    fact = f"{order_no}:{template}:d{doctor_id}:{version}"
+    await send(Outgoing(fact, order_no, template, doctor_id=doctor_id))
 
 
 async def send(message: Outgoing) -> None:

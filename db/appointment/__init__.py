@@ -4,18 +4,15 @@ from db.appointment.booking import NewAppointment, book
 from db.appointment.moves import (
     extend_payment,
     move_order,
-    payment_that_counts,
     record_move,
     suspended_until,
 )
 from db.appointment.orders import (
     Appointment,
     OrderFilter,
-    Payable,
     find_appointment,
     find_order,
     list_appointments,
-    lock_payable,
 )
 from db.appointment.queue import (
     Calling,
@@ -51,7 +48,6 @@ __all__ = [
     "NoShowRule",
     "NoSuchSession",
     "OrderFilter",
-    "Payable",
     "Place",
     "QueueEntry",
     "SessionFigures",
@@ -73,10 +69,8 @@ __all__ = [
     "list_appointments",
     "list_sessions",
     "load_starts",
-    "lock_payable",
     "move_order",
     "pass_over",
-    "payment_that_counts",
     "place_in_queue",
     "queue_of_day",
     "queue_of_session",

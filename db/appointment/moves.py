@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Row, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.appointment.rows import AppointmentRow, SuspensionRow
+from db.appointment.rows import SuspensionRow
 from db.appointment.rules import BookingRules
 from db.journal import append_timeline
 from domain.appointment import AppointmentMove, AppointmentStatus
@@ -143,11 +143,3 @@ async def extend_payment(connection: AsyncConnection, order_no: str, pay_by: dat
         ),
         {"order_no": order_no, "pay_by": pay_by},
     )
-
-
-async def payment_that_counts(connection: AsyncConnection, order_no: str) -> str | None:
-    """The payment that this order took, if any."""
-    found: str | None = await connection.scalar(
-        select(AppointmentRow.payment_no).where(AppointmentRow.order_no == order_no)
-    )
-    return found

@@ -109,33 +109,3 @@ def appointment_of(row: Row[Any]) -> Appointment:
 async def _one(connection: AsyncConnection, query: Any, values: Fields) -> Appointment | None:
     row = (await connection.execute(query, values)).one_or_none()
     return Appointment(**row._mapping) if row else None
-
-
-@dataclass(frozen=True)
-class Payable:
-    """What a payment needs to know of its order. The row is locked until the transaction ends."""
-
-    order_no: str
-    account_id: int
-    doctor_id: int
-    status: str
-    price: Decimal
-    pay_by: datetime
-    in_time: bool
-
-
-async def lock_payable(
-    connection: AsyncConnection, hospital_id: int, order_no: str
-) -> Payable | None:
-    row = (
-        await connection.execute(
-            text(
-                """select order_no, account_id, doctor_id, status, price, pay_by,
-                          now() < pay_by as in_time
-                     from appointment
-                    where order_no = :order_no and hospital_id = :hospital_id for update"""
-            ),
-            {"order_no": order_no, "hospital_id": hospital_id},
-        )
-    ).one_or_none()
-    return Payable(**row._mapping) if row else None

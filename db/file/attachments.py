@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.account.data_keys import SealingKey
 from db.account.rows import DataKeyRow, PatientRow
+from db.consultation import find_consultation_by_number, may_accept
 from db.file.files import open_key, seal_key
 from db.file.rows import FileRow
 from db.keyring import Keyring
@@ -75,9 +76,18 @@ async def attach_files(
             )
 
 
-async def stake_of_case(connection: AsyncConnection, order_no: str) -> Stake | None:
-    """Whom the order that a file is attached to concerns. None: no such order."""
-    return None
+async def stake_of_case(
+    connection: AsyncConnection, hospital_id: int, order_no: str, doctor_id: int | None
+) -> Stake | None:
+    """Whom the order that a file is attached to concerns; `doctor_id` is the doctor who asks, and
+    who may be one of those that could accept it. None: no such order."""
+    order = await find_consultation_by_number(connection, hospital_id, order_no)
+    if order is None:
+        return None
+    candidate = doctor_id is not None and await may_accept(connection, order, doctor_id)
+    return Stake(
+        order.account_id, order.doctor_id, candidate_id=doctor_id if candidate else None
+    )
 
 
 async def _key_of(connection: AsyncConnection, keyring: Keyring, patient_id: int) -> SealingKey:

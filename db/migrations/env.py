@@ -5,6 +5,8 @@ from alembic import context
 import db.account
 import db.appointment
 import db.catalogue
+import db.consultation
+import db.conversation
 import db.file
 import db.journal
 import db.message

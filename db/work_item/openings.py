@@ -17,8 +17,10 @@ from domain.work_item import NewWorkItem, Progress, WorkItem, WorkItemStart, Wor
 W = WorkItemRow
 # What is written about an order goes with its patient.
 KEY_OF_ORDER = text(
-    """select p.data_key_id from appointment a join patient p on p.id = a.patient_id
-        where a.order_no = :order_no"""
+    """select p.data_key_id
+         from (select patient_id from appointment where order_no = :order_no
+               union all select patient_id from consultation where order_no = :order_no) o
+         join patient p on p.id = o.patient_id"""
 )
 
 

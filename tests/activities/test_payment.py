@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
-from activities.appointment import AppointmentActivities
 from activities.gateways.payment import (
     GatewayRefused,
     GatewayUnavailable,
@@ -27,7 +26,7 @@ from db.outbox import receive
 from domain.appointment import AppointmentStatus as S
 from domain.order import Move
 from domain.payment import MoneyTaken, PaymentStatus, RefundCause, RefundStatus, Settlement
-from tests.support.booking import RULES, Clinic, Till
+from tests.support.booking import Clinic, Till
 from tests.support.gateway import ZONE, RunningGateway, sandbox_gateway
 
 pytestmark = pytest.mark.anyio
@@ -291,41 +290,36 @@ async def test_a_refusal_of_our_own_making_loses_no_refund(
 # Settling an order
 
 
-@pytest.fixture
-def appointments(engine: AsyncEngine, lifecycles: Lifecycles) -> AppointmentActivities:
-    return AppointmentActivities(engine, lifecycles, RULES)
-
-
 async def test_an_order_nobody_tried_to_pay_is_settled_as_unpaid(
-    appointments: AppointmentActivities, lifecycles: Lifecycles, order_no: str
+    payments: PaymentActivities, lifecycles: Lifecycles, order_no: str
 ) -> None:
-    assert await appointments.settle_order(order_no) == Settlement(paid=False)
+    assert await payments.settle_order(order_no) == Settlement(paid=False)
     assert lifecycles.asked == []
 
 
 async def test_every_open_payment_of_the_order_is_asked(
-    appointments: AppointmentActivities, lifecycles: Lifecycles, till: Till, order_no: str
+    payments: PaymentActivities, lifecycles: Lifecycles, till: Till, order_no: str
 ) -> None:
     await till.open(order_no, "P1")
     await till.move("P1", 1, PaymentStatus.CLOSED)
     await till.open(order_no, "P2")
-    assert await appointments.settle_order(order_no) == Settlement(paid=False)
+    assert await payments.settle_order(order_no) == Settlement(paid=False)
     assert lifecycles.asked == [("payment", "P2", "settle_or_close")]
     lifecycles.settlements["P2"] = Settlement(paid=True, payment_no="P2")
-    assert await appointments.settle_order(order_no) == Settlement(paid=True, payment_no="P2")
+    assert await payments.settle_order(order_no) == Settlement(paid=True, payment_no="P2")
 
 
 async def test_money_that_came_in_time_counts_however_late_the_news(
-    appointments: AppointmentActivities, till: Till, order_no: str
+    payments: PaymentActivities, till: Till, order_no: str
 ) -> None:
     await till.open(order_no)
     await till.take()
-    assert await appointments.settle_order(order_no) == Settlement(paid=True, payment_no="P1")
+    assert await payments.settle_order(order_no) == Settlement(paid=True, payment_no="P1")
 
 
 async def test_a_wrong_amount_does_not_count(
-    appointments: AppointmentActivities, till: Till, order_no: str
+    payments: PaymentActivities, till: Till, order_no: str
 ) -> None:
     await till.open(order_no)
     await till.take("P1", "1.00")
-    assert await appointments.settle_order(order_no) == Settlement(paid=False)
+    assert await payments.settle_order(order_no) == Settlement(paid=False)

@@ -154,7 +154,7 @@ async def test_those_on_the_case_see_it_and_leave_a_trace(
             file_ids=[file["id"]], order_no="C1", patient_id=patient,
         )  # fmt: skip
 
-    async def concerns(connection: Any, order_no: str) -> Stake:
+    async def concerns(connection: Any, hospital_id: int, order_no: str, asks: int) -> Stake:
         return Stake(account, clinic.doctor)
 
     monkeypatch.setattr(routes, "stake_of_case", concerns)

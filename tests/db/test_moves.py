@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.appointment import extend_payment, payment_that_counts, record_move, suspended_until
+from db.appointment import extend_payment, record_move, suspended_until
 from db.journal import read_timeline
 from db.keyring import Keyring
+from db.payable import payment_that_counts
 from db.schedule import change_schedule
 from domain.appointment import AppointmentStatus as S
 from domain.appointment import Reason

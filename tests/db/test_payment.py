@@ -8,9 +8,10 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.appointment import find_order, lock_payable
+from db.appointment import find_order
 from db.keyring import Keyring
 from db.outbox import receive
+from db.payable import lock_payable
 from db.payment import (
     all_went_back,
     find_payment,
@@ -115,7 +116,7 @@ async def test_whether_an_order_is_in_time_is_postgresqls_word(
         async with clinic.engine.begin() as connection:
             order = await lock_payable(connection, 1, order_no)
             assert order is not None
-            return order.in_time
+            return order.payable
 
     assert await in_time()
     await clinic.run("update appointment set pay_by = now()")

@@ -7,6 +7,8 @@ from sqlalchemy import create_engine
 import db.account
 import db.appointment
 import db.catalogue
+import db.consultation
+import db.conversation
 import db.file
 import db.journal
 import db.message

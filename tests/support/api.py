@@ -21,6 +21,7 @@ from api.context import Context
 from api.doorbell import Doorbell
 from api.passwords import Passwords
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from db.base import engine_for
 from db.keyring import Keyring
@@ -89,6 +90,7 @@ async def make_context(
     engine = engine_for(database_url, pool_size=20)
     valid = config.policies.accounts.access_token
     client = temporal or await a_client(keyring)
+    revocations = Revocations(engine, valid)
     return Context(
         settings=read_settings(
             {
@@ -104,10 +106,11 @@ async def make_context(
         payments=dict(payments or {}),
         sms=sms or RememberedSms(),
         tokens=AccessTokens(keyring, valid),
-        revocations=Revocations(engine, valid),
+        revocations=revocations,
         doorbell=Doorbell(engine),
         metrics=Metrics(CollectorRegistry()),
         files=Files(engine, storage or MemoryStorage(), keyring),
+        streams=Streams(engine, database_url, keyring, revocations.ended),
         passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
     )
 

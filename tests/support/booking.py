@@ -14,10 +14,10 @@ from db.appointment import (
     BookingRules,
     NewAppointment,
     book,
-    lock_payable,
     record_move,
 )
 from db.keyring import Keyring
+from db.payable import lock_payable
 from db.payment import (
     Payment,
     find_refund,

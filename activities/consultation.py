@@ -1,0 +1,74 @@
+"""What the consultation lifecycle does to the world."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from temporalio import activity
+
+from db.consultation import (
+    enter_visit,
+    find_consultation_by_number,
+    record_move,
+)
+from db.duty import on_duty
+from db.keyring import Keyring
+from domain.consultation import ConsultationMove, ConsultationStatus
+
+
+@dataclass(frozen=True)
+class Ringing:
+    """Doctors by id: those rung so far, or those to ring now."""
+
+    order_no: str
+    doctors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ConsultationActivities:
+    engine: AsyncEngine
+    keyring: Keyring
+    hospital_id: int
+    seen_within: timedelta  # on duty is who was seen this lately
+
+    @activity.defn
+    async def record_consultation(self, move: ConsultationMove) -> None:
+        """Row, timeline and, at the end, the entry in the health record, in one commit; a repeat
+        changes nothing."""
+        async with self.engine.begin() as connection:
+            news = await record_move(connection, move)
+            if news and move.to_status == ConsultationStatus.COMPLETED:
+                await self._enter_visit(connection, move.order_no)
+
+    async def _enter_visit(self, connection: AsyncConnection, order_no: str) -> None:
+        order = await find_consultation_by_number(connection, self.hospital_id, order_no)
+        if order is None:
+            raise LookupError(f"consultation {order_no} has no row")
+        if order.patient_key is None:
+            return  # the person was shredded: there is nobody whose record this could be
+        key = self.keyring.unwrap(order.patient_key)
+        asked = key.open(order.sealed)
+        said = key.open(order.conclusion) if order.conclusion else {}
+        content = {
+            "type": order.type,
+            "visitKind": order.visit_kind,
+            "complaint": asked.get("complaint"),
+            "description": asked.get("description"),
+            "symptoms": asked.get("symptoms"),
+            "advice": said.get("advice"),
+        }
+        sealed = key.seal({"diagnosis": said.get("diagnosis"), "content": content})
+        await enter_visit(connection, order_no, sealed)
+
+    @activity.defn
+    async def next_to_ring(self, so_far: Ringing) -> Ringing:
+        """The first doctor on duty who was not rung yet; when all were, all of them once more."""
+        async with self.engine.connect() as connection:
+            order = await find_consultation_by_number(connection, self.hospital_id, so_far.order_no)
+            if order is None:
+                raise LookupError(f"consultation {so_far.order_no} has no row")
+            doctors = await on_duty(
+                connection, self.hospital_id, order.department_id, "emergency", self.seen_within
+            )
+        fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
+        return Ringing(so_far.order_no, tuple(fresh[:1] or doctors))

@@ -1,0 +1,113 @@
+"""What an event changes in how far a consultation is: fields of `Progress` and their new values."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from domain.consultation.words import Case, ConsultationStatus, Progress, Reason, Way
+from domain.phone_call import CallEnded, Outcome, redials
+
+Changes = dict[str, Any]
+S = ConsultationStatus
+
+
+def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
+    """What a payment changes: from now on a doctor is waited for. A scheduled talk is accepted
+    before its time, and has at least as long as an unscheduled one."""
+    accept_by = at + case.terms.accept_within
+    if case.scheduled_at is not None:
+        accept_by = max(accept_by, case.scheduled_at)
+    ring_at = at if case.way is Way.EMERGENCY else None
+    return {"payment_no": payment_no, "paid_at": at, "accept_by": accept_by, "ring_at": ring_at}
+
+
+def accepted(case: Case, doctor_id: int, now: datetime) -> Changes:
+    """What an acceptance changes: the window is open, of a scheduled talk from its time on."""
+    begins_at = max(now, case.scheduled_at or now)
+    return {
+        "status": S.CONSULTING,
+        "doctor_id": doctor_id,
+        "begins_at": begins_at,
+        "window_ends": begins_at + case.terms.window,
+        "ring_at": None,
+        "rung": (),
+    }
+
+
+def silence_is_free(progress: Progress) -> tuple[ConsultationStatus, Reason]:
+    """How it ends when its time is over: a doctor who never answered is not paid for."""
+    if progress.answered:
+        return S.COMPLETED, Reason.WINDOW
+    return come_to_nothing(progress), Reason.NO_ANSWER
+
+
+def somebody_came_or_left(
+    case: Case, p: Progress, role: str, *, here: bool, now: datetime
+) -> Changes:
+    """Of a video call. The talk begins when both are there for the first time."""
+    doctor = here if role == "doctor" else p.doctor_here
+    patient = here if role == "patient" else p.patient_here
+    changes: Changes = {
+        "doctor_here": doctor,
+        "patient_here": patient,
+        "answered": p.answered or doctor,
+        "left_at": None if doctor or patient else now,
+    }
+    if doctor and patient and not p.talking:
+        changes |= _talk_began(case, p, now)
+    return changes
+
+
+def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Changes:
+    """Of a phone call: one that found nobody is repeated, so many times. The doctor who was on the
+    line has done their part, whether or not the patient answered."""
+    again = redials(call.outcome, call.attempt, case.terms.redials)
+    talked = call.outcome is Outcome.TALKED
+    there = (Outcome.TALKED, Outcome.PATIENT_NO_ANSWER, Outcome.PATIENT_BUSY)
+    changes: Changes = {
+        "calling": False,
+        "answered": p.answered or call.outcome in there,
+        "redial_at": now + case.terms.redial_after if again else None,
+    }
+    if talked and not p.talking:
+        changes |= _talk_began(case, p, now)
+    return changes
+
+
+def _talk_began(case: Case, p: Progress, now: datetime) -> Changes:
+    """The window is of talk: waiting for one another does not count. What the doctor added stays
+    added."""
+    added = p.extended * case.terms.extension
+    return {"talking": True, "window_ends": now + case.terms.window + added}
+
+
+def evidence_wanted(case: Case, p: Progress, now: datetime) -> Changes:
+    """The time to accept stands still until the patient has sent what is missing."""
+    return {
+        "asked_for_evidence": True,
+        "evidence_by": now + case.terms.evidence_within,
+        "time_to_accept": max(p.accept_by - now, timedelta(0)) if p.accept_by else timedelta(0),
+    }
+
+
+def evidence_given(p: Progress, now: datetime) -> Changes:
+    return {"evidence_by": None, "accept_by": now + p.time_to_accept}
+
+
+def prolonged(case: Case, p: Progress, now: datetime) -> Changes:
+    """By the doctor."""
+    later = (p.window_ends or now) + case.terms.extension
+    return {"window_ends": later, "extended": p.extended + 1}
+
+
+def given_until(p: Progress, until: datetime) -> Changes:
+    """By an operator: more time for whatever it waits for now."""
+    if p.status is S.CONSULTING:
+        return {"window_ends": until}
+    if p.paid_at is None:
+        return {"pay_by": until}
+    return {"evidence_by": until} if p.evidence_by else {"accept_by": until}
+
+
+def come_to_nothing(progress: Progress) -> ConsultationStatus:
+    """What an order becomes that ends without a consultation: what was paid goes back."""
+    return S.CANCELLED if progress.payment_no is None else S.REFUNDED

@@ -1,0 +1,67 @@
+"""What a consultation does by itself, and when: everything that was promised in time."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from domain.consultation.words import Case, ConsultationType, Progress
+from domain.consultation.words import ConsultationStatus as S
+
+
+class Step(StrEnum):
+    CLOSE_UNPAID = "close_unpaid"
+    RING = "ring"  # the next doctor on duty
+    REMIND_DOCTOR = "remind_doctor"
+    GIVE_UP_EVIDENCE = "give_up_evidence"
+    GIVE_UP_WAITING = "give_up_waiting"  # nobody accepted
+    DOCTOR_ABSENT = "doctor_absent"
+    ASK_TO_CONCLUDE = "ask_to_conclude"
+    REDIAL = "redial"
+    END_WINDOW = "end_window"
+
+
+@dataclass(frozen=True)
+class Due:
+    """The next thing that happens by itself, when, and for whom the order waits until then."""
+
+    at: datetime
+    step: Step
+    waiting_for: str
+
+
+def next_step(case: Case, progress: Progress) -> Due:
+    """What an open order does next when nobody does anything."""
+    return min(_steps(case, progress), key=lambda due: due.at)
+
+
+def _steps(case: Case, p: Progress) -> list[Due]:
+    if p.status is S.CONSULTING:
+        return _while_consulting(case, p)
+    if p.paid_at is None or p.accept_by is None:
+        return [Due(p.pay_by, Step.CLOSE_UNPAID, "payment")]
+    if p.evidence_by is not None:
+        return [Due(p.evidence_by, Step.GIVE_UP_EVIDENCE, "evidence")]
+    steps = [Due(p.accept_by, Step.GIVE_UP_WAITING, "doctor")]
+    if p.ring_at is not None:
+        steps.append(Due(p.ring_at, Step.RING, "doctor"))
+    if p.reminded < len(case.terms.escalate_after):
+        at = p.paid_at + case.terms.escalate_after[p.reminded]
+        steps.append(Due(at, Step.REMIND_DOCTOR, "doctor"))
+    return steps
+
+
+def _while_consulting(case: Case, p: Progress) -> list[Due]:
+    if p.begins_at is None or p.window_ends is None:
+        raise ValueError(f"{case.order_no} is being consulted on and has no window")
+    waiting_for = "patient" if p.answered else "doctor"
+    steps = [Due(p.window_ends, Step.END_WINDOW, waiting_for)]
+    if case.type is ConsultationType.VIDEO:
+        if not p.answered:
+            absent = p.begins_at + case.terms.join_within
+            steps.append(Due(absent, Step.DOCTOR_ABSENT, "doctor"))
+        if p.left_at is not None and p.talking:
+            asked = p.left_at + case.terms.leave_grace
+            steps.append(Due(asked, Step.ASK_TO_CONCLUDE, "conclusion"))
+    if p.redial_at is not None:
+        steps.append(Due(p.redial_at, Step.REDIAL, "patient"))
+    return steps

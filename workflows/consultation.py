@@ -1,0 +1,428 @@
+"""One online consultation, from the order to the doctor's conclusion, or the money's way back."""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.consultation import ConsultationActivities, Ringing
+    from activities.phone_call import PhoneCallActivities, PlaceCall
+    from domain.access import Capacity
+    from domain.consultation import (
+        Ask,
+        ConsultationMove,
+        ConsultationStart,
+        ConsultationStatus,
+        Due,
+        Reason,
+        Step,
+        Way,
+        next_step,
+        refusal,
+    )
+    from domain.consultation.changes import (
+        accepted,
+        call_ended,
+        come_to_nothing,
+        evidence_given,
+        evidence_wanted,
+        given_until,
+        paid,
+        prolonged,
+        silence_is_free,
+        somebody_came_or_left,
+    )
+    from domain.message import Template
+    from domain.order import SYSTEM, Actor
+    from domain.payment import PaymentReceived, RefundCause
+    from domain.phone_call import CallEnded
+    from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Written
+    from workflows.finishing import finish
+    from workflows.money import owe_refund, settle
+    from workflows.operators import Waiting, show, show_place
+    from workflows.options import DB_WRITE, DIAL
+    from workflows.telling import tell, tell_doctor
+
+S = ConsultationStatus
+BY_ITSELF = {
+    Step.CLOSE_UNPAID: "it is cancelled",
+    Step.RING: "the next doctor is rung",
+    Step.REMIND_DOCTOR: "the doctor is reminded",
+    Step.GIVE_UP_EVIDENCE: "the money goes back",
+    Step.GIVE_UP_WAITING: "the money goes back",
+    Step.DOCTOR_ABSENT: "the money goes back",
+    Step.ASK_TO_CONCLUDE: "the doctor is asked to conclude",
+    Step.REDIAL: "the patient is dialled again",
+    Step.END_WINDOW: "it is completed, or refunded if the doctor never answered",
+}
+
+
+@workflow.defn
+class ConsultationWorkflow:
+    @workflow.init
+    def __init__(self, start: ConsultationStart) -> None:
+        self.case = start.case
+        self.progress = start.progress
+
+    @workflow.run
+    async def run(self, start: ConsultationStart) -> ConsultationStatus:
+        """One promise after another (`next_step`), until somebody's command ends it."""
+        try:
+            while self.progress.status.open:
+                due = next_step(self.case, self.progress)
+                show(self.progress.status, Waiting(due.waiting_for, due.at, BY_ITSELF[due.step]))
+                if await self._nothing_happens(due):
+                    await self._keep(due.step)
+            await self._give_back()
+        except (asyncio.CancelledError, ActivityError) as error:
+            if not is_cancelled_exception(error):
+                raise
+            await self._end_by_operator()
+        show(self.progress.status, None)
+        await finish(workflow.wait_condition(workflow.all_handlers_finished))
+        return self.progress.status
+
+    # What happens by itself
+
+    async def _keep(self, step: Step) -> None:
+        match step:
+            case Step.CLOSE_UNPAID:
+                await self._close_unpaid()
+            case Step.RING:
+                await self._ring()
+            case Step.REMIND_DOCTOR:
+                await self._move("remind", reminded=self.progress.reminded + 1)
+                await self._tell_doctor(Template.CONSULTATION_WAITING)
+            case Step.GIVE_UP_EVIDENCE:
+                await self._come_to_nothing("expired", Reason.NO_EVIDENCE)
+            case Step.GIVE_UP_WAITING:
+                await self._come_to_nothing("expired", Reason.NOT_ACCEPTED)
+            case Step.DOCTOR_ABSENT:
+                await self._come_to_nothing("missed", Reason.DOCTOR_ABSENT)
+            case Step.ASK_TO_CONCLUDE:
+                await self._move("ask_to_conclude", left_at=None)
+                await self._tell_doctor(Template.CONSULTATION_CONCLUDE)
+            case Step.REDIAL:
+                await self._dial(SYSTEM)
+            case Step.END_WINDOW:
+                status, reason = silence_is_free(self.progress)
+                await self._end(status, "window_over", reason)
+
+    async def _close_unpaid(self) -> None:
+        settlement = await settle(self.case.order_no)
+        if settlement.payment_no and settlement.paid:
+            await self._take_payment(settlement.payment_no)
+        elif (
+            self.progress.status is S.PENDING
+            and self.progress.paid_at is None
+            and workflow.now() >= self.progress.pay_by
+        ):
+            await self._come_to_nothing("expired", Reason.UNPAID)
+
+    async def _ring(self) -> None:
+        """One doctor on duty after another, each for a while; then all of them at once."""
+        ringing: Ringing = await workflow.execute_activity_method(
+            ConsultationActivities.next_to_ring,
+            Ringing(self.case.order_no, self.progress.rung),
+            **DB_WRITE,
+        )
+        if self.progress.ring_at is None:
+            return  # somebody accepted meanwhile
+        again = workflow.now() + self.case.terms.ring_for
+        rung = self.progress.rung + tuple(d for d in ringing.doctors if d not in self.progress.rung)
+        await self._move("ring", rung=rung, ring_at=again)
+        for doctor_id in ringing.doctors:
+            await self._tell_doctor(Template.CONSULTATION_RING, doctor_id)
+
+    async def _give_back(self) -> None:
+        """What was paid for an order that came to nothing, also what is being paid right now."""
+        p = self.progress
+        if p.status is S.COMPLETED:
+            await self._tell(Template.CONSULTATION_COMPLETED)
+            return
+        payment_no = p.payment_no
+        if payment_no is None and p.reason is not Reason.UNPAID:
+            settlement = await settle(self.case.order_no)
+            payment_no = settlement.payment_no if settlement.paid else None
+        if payment_no is not None:
+            await owe_refund(payment_no, _cause(p.reason))
+        await self._tell(_news_of(p.reason))
+
+    # What machines report
+
+    @workflow.signal
+    async def payment_received(self, payment: PaymentReceived) -> None:
+        """Money has arrived. Money that this order cannot use goes back."""
+        p = self.progress
+        if p.status is S.PENDING and p.paid_at is None:
+            await self._take_payment(payment.payment_no)
+        elif payment.payment_no != p.payment_no:
+            await owe_refund(payment.payment_no, RefundCause.ORDER_CLOSED)
+
+    @workflow.signal
+    async def answered(self) -> None:
+        """The doctor wrote for the first time."""
+        if self.progress.status is S.CONSULTING and not self.progress.answered:
+            await self._move("answered", answered=True)
+
+    @workflow.signal
+    async def presence(self, seen: Presence) -> None:
+        """Somebody came to the video call, or left it."""
+        p, now = self.progress, workflow.now()
+        if p.status is S.CONSULTING:
+            changed = somebody_came_or_left(self.case, p, seen.role, here=seen.present, now=now)
+            await self._move("joined" if seen.present else "left", **changed)
+
+    @workflow.signal(name="call_ended")
+    async def hear_call_ended(self, ended: CallEnded) -> None:
+        p = self.progress
+        if p.status is S.CONSULTING and p.calling and ended.attempt == p.calls:
+            changed = call_ended(self.case, p, ended, workflow.now())
+            await self._move("call_ended", **changed)
+
+    # What people ask for
+
+    @workflow.update
+    async def accept(self, wanted: Accept) -> ConsultationStatus:
+        self._check(Ask.ACCEPT, doctor_id=wanted.doctor_id, judgement=wanted.note_id)
+        changed = accepted(self.case, wanted.doctor_id, workflow.now())
+        await self._move("accept", by=wanted.by.actor, note_id=wanted.note_id, **changed)
+        show_place(self.case.department_id, wanted.doctor_id)
+        await self._tell(Template.CONSULTATION_ACCEPTED)
+        return self.progress.status
+
+    @accept.validator
+    def check_accept(self, wanted: Accept) -> None:
+        self._check(Ask.ACCEPT, doctor_id=wanted.doctor_id, judgement=wanted.note_id)
+
+    @workflow.update
+    async def decline(self, wanted: Accept) -> ConsultationStatus:
+        """Whoever was asked by name sends the money back; whoever was rung, the next is rung."""
+        by = wanted.by.actor
+        if self.case.way is not Way.EMERGENCY:
+            return await self._come_to_nothing("decline", Reason.DECLINED, by, wanted.note_id)
+        # Who declined stays among the rung, so as not to be rung first again.
+        await self._move("decline", by=by, note_id=wanted.note_id, ring_at=workflow.now())
+        return self.progress.status
+
+    @decline.validator
+    def check_decline(self, wanted: Accept) -> None:
+        self._check(Ask.DECLINE, doctor_id=wanted.doctor_id)
+
+    @workflow.update
+    async def ask_evidence(self, wanted: Written) -> ConsultationStatus:
+        """Once: the time to accept stands still until the patient has sent what is missing."""
+        changed = evidence_wanted(self.case, self.progress, workflow.now())
+        await self._move("ask_evidence", by=wanted.by.actor, note_id=wanted.note_id, **changed)
+        await self._tell(Template.CONSULTATION_EVIDENCE_WANTED)
+        return self.progress.status
+
+    @ask_evidence.validator
+    def check_ask_evidence(self, wanted: Written) -> None:
+        self._check(Ask.ASK_EVIDENCE)
+
+    @workflow.update
+    async def give_evidence(self, wanted: Written) -> ConsultationStatus:
+        changed = evidence_given(self.progress, workflow.now())
+        await self._move("give_evidence", by=wanted.by.actor, note_id=wanted.note_id, **changed)
+        await self._tell_doctor(Template.CONSULTATION_WAITING)
+        return self.progress.status
+
+    @give_evidence.validator
+    def check_give_evidence(self, wanted: Written) -> None:
+        self._check(Ask.GIVE_EVIDENCE)
+
+    @workflow.update
+    async def prolong(self, by: Command) -> ConsultationStatus:
+        """By the doctor, so many times."""
+        changed = prolonged(self.case, self.progress, workflow.now())
+        await self._move("prolong", by=by.actor, **changed)
+        await self._tell(Template.CONSULTATION_PROLONGED)
+        return self.progress.status
+
+    @prolong.validator
+    def check_prolong(self, by: Command) -> None:
+        self._check(Ask.EXTEND)
+
+    @workflow.update
+    async def call(self, by: Command) -> ConsultationStatus:
+        await self._dial(by.actor)
+        return self.progress.status
+
+    @call.validator
+    def check_call(self, by: Command) -> None:
+        self._check(Ask.CALL)
+
+    @workflow.update
+    async def complete(self, wanted: Written) -> ConsultationStatus:
+        """With diagnosis and advice, which are in the note."""
+        return await self._end(
+            S.COMPLETED, "complete", Reason.NONE, wanted.by.actor, wanted.note_id
+        )
+
+    @complete.validator
+    def check_complete(self, wanted: Written) -> None:
+        self._check(Ask.COMPLETE)
+
+    @workflow.update
+    async def unsuitable(self, wanted: Written) -> ConsultationStatus:
+        """转线下: it must be seen at a physical hospital, and costs nothing (R04)."""
+        return await self._come_to_nothing(
+            "unsuitable", Reason.UNSUITABLE, wanted.by.actor, wanted.note_id
+        )
+
+    @unsuitable.validator
+    def check_unsuitable(self, wanted: Written) -> None:
+        self._check(Ask.UNSUITABLE)
+
+    @workflow.update
+    async def cancel(self, by: Command) -> ConsultationStatus:
+        """By the patient until a doctor accepts, by the clinic at any time."""
+        reason = Reason.PATIENT if by.capacity is Capacity.OWNER else Reason.CLINIC
+        return await self._come_to_nothing("cancel", reason, by.actor)
+
+    @cancel.validator
+    def check_cancel(self, by: Command) -> None:
+        self._check(Ask.CANCEL, by_patient=by.capacity is Capacity.OWNER)
+
+    @workflow.update
+    async def extend(self, extend: Extend) -> ConsultationStatus:
+        """An operator gives more time for what it waits for now: payment, a doctor, the window."""
+        changed = given_until(self.progress, extend.pay_by)
+        await self._move("extend", by=extend.by.actor, **changed)
+        return self.progress.status
+
+    @extend.validator
+    def check_extend(self, extend: Extend) -> None:
+        if not self.progress.status.open or extend.pay_by <= workflow.now():
+            raise ApplicationError("not_allowed", str(self.progress.status), type="NotAllowed")
+
+    @workflow.update
+    async def reassign(self, wanted: Reassigned) -> ConsultationStatus:
+        """By the clinic: another doctor is asked."""
+        await self._move("reassign", by=wanted.by.actor, doctor_id=wanted.doctor_id)
+        show_place(self.case.department_id, wanted.doctor_id)
+        if self.progress.paid_at is not None:
+            await self._tell_doctor(Template.CONSULTATION_WAITING)
+        return self.progress.status
+
+    @reassign.validator
+    def check_reassign(self, wanted: Reassigned) -> None:
+        self._check(Ask.REASSIGN)
+
+    # How it is done
+
+    def _check(self, ask: Ask, **asked: Any) -> None:
+        code = refusal(ask, self.case, self.progress, **asked)
+        if code:
+            raise ApplicationError(code, str(self.progress.status), type="NotAllowed")
+
+    async def _nothing_happens(self, due: Due) -> bool:
+        """Whether it is still as it was when the time comes."""
+        before = self.progress
+        left = due.at - workflow.now()
+        if left > timedelta(0):
+            with suppress(TimeoutError):  # the state below says what happened
+                await workflow.wait_condition(
+                    lambda: self.progress is not before,
+                    timeout=left,
+                    timeout_summary=due.step.replace("_", " "),
+                )
+        return self.progress is before
+
+    async def _move(
+        self, event: str, *, by: Actor = SYSTEM, note_id: int | None = None, **changes: Any
+    ) -> None:
+        # Before the first await, so that the next validator already sees it.
+        before = self.progress
+        after = replace(before, version=before.version + 1, **changes)
+        self.progress = after
+        move = ConsultationMove(
+            order_no=self.case.order_no,
+            version=after.version,
+            event=event,
+            from_status=before.status,
+            to_status=after.status,
+            at=workflow.now(),
+            actor_role=by.role,
+            actor_id=by.id,
+            reason=after.reason,
+            progress=after,
+            note_id=note_id,
+        )
+        await finish(
+            workflow.execute_activity_method(
+                ConsultationActivities.record_consultation, move, **DB_WRITE
+            )
+        )
+
+    async def _end(
+        self,
+        status: ConsultationStatus,
+        event: str,
+        reason: Reason,
+        by: Actor = SYSTEM,
+        note_id: int | None = None,
+    ) -> ConsultationStatus:
+        await self._move(event, by=by, note_id=note_id, status=status, reason=reason)
+        return status
+
+    async def _come_to_nothing(
+        self, event: str, reason: Reason, by: Actor = SYSTEM, note_id: int | None = None
+    ) -> ConsultationStatus:
+        return await self._end(come_to_nothing(self.progress), event, reason, by, note_id)
+
+    async def _take_payment(self, payment_no: str) -> None:
+        """Whether or not the order can still use it: the decision is made before any await."""
+        p = self.progress
+        if p.status is S.PENDING and p.paid_at is None:
+            await self._move("paid", **paid(self.case, payment_no, workflow.now()))
+            if self.case.way is Way.NAMED:
+                await self._tell_doctor(Template.CONSULTATION_WAITING)
+        elif p.payment_no is None:
+            # Cancelled meanwhile: `_give_back` returns it.
+            self.progress = replace(p, payment_no=payment_no)
+
+    async def _dial(self, by: Actor) -> None:
+        p = self.progress
+        await self._move("call", by=by, calls=p.calls + 1, calling=True, redial_at=None)
+        place = PlaceCall(self.case.order_no, self.progress.calls)
+        await workflow.execute_activity_method(PhoneCallActivities.place_call, place, **DIAL)
+
+    def _so_far(self) -> Ringing:
+        return Ringing(self.case.order_no, self.progress.rung)
+
+    async def _tell(self, template: Template) -> None:
+        await finish(tell(self.case.order_no, template, version=self.progress.version))
+
+    async def _tell_doctor(self, template: Template, doctor_id: int | None = None) -> None:
+        to = doctor_id or self.progress.doctor_id
+        if to is not None:
+            version = self.progress.version
+            await finish(tell_doctor(self.case.order_no, template, to, version=version))
+
+    async def _end_by_operator(self) -> None:
+        """*Cancel* in Temporal's web UI returns what was paid."""
+        if self.progress.status.open:
+            await self._come_to_nothing("cancel", Reason.TERMINATED)
+        await self._give_back()
+
+
+def _cause(reason: Reason) -> RefundCause:
+    return {
+        Reason.PATIENT: RefundCause.PATIENT,
+        Reason.UNPAID: RefundCause.ORDER_CLOSED,
+    }.get(reason, RefundCause.CLINIC)
+
+
+def _news_of(reason: Reason) -> Template:
+    return {
+        Reason.UNPAID: Template.CONSULTATION_UNPAID_CLOSED,
+        Reason.PATIENT: Template.CONSULTATION_CANCELLED,
+        Reason.UNSUITABLE: Template.CONSULTATION_REFERRED,
+    }.get(reason, Template.CONSULTATION_REFUNDED)
