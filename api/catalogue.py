@@ -12,7 +12,8 @@ from api.schemas.base import Page
 from api.schemas.catalogue import Department, Doctor, DoctorPrices
 from api.schemas.paging import Id, InPages
 from db.catalogue import ListedDoctor, find_doctor, list_departments, list_doctors
-from domain.hospital import DoctorLevel, HospitalConfig, LevelPrice
+from domain.consultation import ConsultationType
+from domain.hospital import DoctorLevel, HospitalConfig
 
 router = APIRouter(tags=["catalogue"])
 
@@ -69,19 +70,21 @@ async def get_doctor(context: InContext, connection: Transaction, id: Id) -> Doc
 
 
 def _doctor(context: Context, doctor: ListedDoctor) -> Doctor:
-    prices = _prices(context.config, DoctorLevel(doctor.level))
+    prices = _prices(context.config, doctor)
     return Doctor.model_validate({**vars(doctor), "prices": prices})
 
 
-def _prices(config: HospitalConfig, level: DoctorLevel) -> DoctorPrices:
-    online = config.consultation_prices
+def _prices(config: HospitalConfig, doctor: ListedDoctor) -> DoctorPrices:
     return DoctorPrices(
-        registration=config.registration_fee(level),
-        text=_price(online.text, level),
-        video=_price(online.video, level),
-        phone=_price(online.phone, level),
+        registration=config.registration_fee(DoctorLevel(doctor.level)),
+        **{kind: consultation_price(config, doctor, kind) for kind in ConsultationType},
     )
 
 
-def _price(prices: tuple[LevelPrice, ...], level: DoctorLevel) -> Decimal | None:
-    return next((price.price for price in prices if price.level is level), None)
+def consultation_price(
+    config: HospitalConfig, doctor: ListedDoctor, type: ConsultationType
+) -> Decimal | None:
+    """By type and level; of an expert (专家: a chief) who has one, their own. None: not offered."""
+    level = DoctorLevel(doctor.level)
+    own = (doctor.own_prices or {}).get(type) if level is DoctorLevel.CHIEF else None
+    return config.consultation_price(type, level) if own is None else Decimal(own)

@@ -160,9 +160,7 @@ async def read_messages(
     key."""
     async with context.engine.begin() as connection:
         talk, side = await _talk(context, connection, caller, id)
-        news = await mark_read(
-            connection, talk.order_no, side, caller.account_id, reading.up_to
-        )
+        news = await mark_read(connection, talk.order_no, side, caller.account_id, reading.up_to)
         read = await readings_of(connection, talk.order_no)
     if news:
         context.streams.ring(talk.order_no)
@@ -223,9 +221,7 @@ async def get_events(
         talk, side = await _talk(context, connection, caller, id)
         await _leave_trace(context, connection, caller, talk, side, "listen")
         if not ConsultationStatus(talk.status).open and cursor.version >= 0:
-            later = await messages_after(
-                connection, context.keyring, talk.order_no, cursor.seq, 1
-            )
+            later = await messages_after(connection, context.keyring, talk.order_no, cursor.seq, 1)
             if not later and cursor.version >= talk.version:
                 return Response(status_code=204)  # or an EventSource would come for ever
     if not context.streams.takes(talk.order_no, caller):
@@ -297,9 +293,7 @@ async def _talk(
     talk = await find_talk(connection, context.hospital_id, id, lock=lock)
     if talk is None:
         raise Problem("not_found")
-    capacity = allow(
-        caller, CONSULTATION, Action.WRITE, Stake(talk.account_id, talk.doctor_id)
-    )
+    capacity = allow(caller, CONSULTATION, Action.WRITE, Stake(talk.account_id, talk.doctor_id))
     return talk, Side.of(capacity)
 
 
@@ -404,14 +398,14 @@ def shown(
 
 
 def _encoded(context: Context, caller: Caller, heard: Heard) -> bytes:
-    id = str(heard.cursor) if heard.cursor else None
+    cursor = str(heard.cursor) if heard.cursor else None
     if heard.message is not None:
-        return event("message", _json(shown(context, caller, heard.message, heard.files)), id)
+        return event("message", _json(shown(context, caller, heard.message, heard.files)), cursor)
     if heard.read is not None:
         read = wire.Read(patient=heard.read.patient_read, doctor=heard.read.doctor_read)
-        return event("read", _json(read), id)
+        return event("read", _json(read), cursor)
     if heard.status is not None:
-        return event("status", _json(wire.StatusNow.model_validate(heard.status)), id)
+        return event("status", _json(wire.StatusNow.model_validate(heard.status)), cursor)
     if heard.typing is not None:
         return event("typing", {"side": heard.typing})
     return HEARTBEAT

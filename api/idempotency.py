@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import CurrentCaller
 from api.problems import Problem
-from domain.access import Caller
 from db.idempotency import IdempotencyMismatch, first_answer, remember, was_answered
+from domain.access import Caller
 
 IdempotencyKey = Annotated[
     str | None,

@@ -97,6 +97,27 @@ KINDS: dict[str, Kind] = {
     "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
+    # Consultations
+    "red_flag": Kind(
+        409,
+        "症状提示可能危及生命,请立即拨打 120 或前往急诊科。护士将与您联系。",
+        "These signs may be an emergency: call 120 or go to an emergency department now. A nurse "
+        "will call you.",
+    ),
+    "consent_needed": Kind(409, "请先阅读并同意知情同意书。", "Accept the consent text first."),
+    "evidence_missing": Kind(
+        409, "复诊须提供既往病历资料。", "A follow-up needs records of the earlier diagnosis."
+    ),
+    "doctor_unavailable": Kind(409, "该医生暂不接诊。", "This doctor takes no new cases now."),
+    "judgement_missing": Kind(
+        409, "接诊复诊前须记录判断依据。", "Record your judgement that this is a follow-up."
+    ),
+    "not_rung": Kind(409, "该急诊未呼叫您。", "You were not rung for this emergency."),
+    "no_more_extensions": Kind(409, "已达延长次数上限。", "It was extended as often as allowed."),
+    "no_more_calls": Kind(409, "已达拨打次数上限。", "It was dialled as often as allowed."),
+    "diagnosis_not_allowed": Kind(
+        409, "咨询不得作出诊断。", "No diagnosis may be made in a consultation for advice."
+    ),
     # Work items
     "claimed_by_other": Kind(409, "已被他人领取。", "Somebody else has claimed this."),
     "lease_expired": Kind(409, "领取已过期。", "The lease is over already."),

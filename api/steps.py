@@ -50,6 +50,36 @@ ORDERS: dict[str, dict[Language, str]] = {
         Language.ZH: "{at} 向支付渠道查询,未付则关闭。",
         Language.EN: "At {at} the gateway is asked; unpaid, it is closed.",
     },
+    "close_unpaid": {
+        Language.ZH: "{at} 仍未支付,订单取消。",
+        Language.EN: "Unpaid at {at}, it is cancelled.",
+    },
+    "ring": {Language.ZH: "{at} 呼叫下一位医生。", Language.EN: "At {at} the next doctor is rung."},
+    "remind_doctor": {
+        Language.ZH: "{at} 仍未接诊,提醒医生。",
+        Language.EN: "Not accepted by {at}, the doctor is reminded.",
+    },
+    "give_up_evidence": {
+        Language.ZH: "{at} 仍未补充资料,全额退款。",
+        Language.EN: "Without the records by {at}, it is refunded.",
+    },
+    "give_up_waiting": {
+        Language.ZH: "{at} 仍未接诊,全额退款。",
+        Language.EN: "Not accepted by {at}, it is refunded.",
+    },
+    "doctor_absent": {
+        Language.ZH: "{at} 医生仍未进入视频,全额退款。",
+        Language.EN: "If the doctor has not joined by {at}, it is refunded.",
+    },
+    "ask_to_conclude": {
+        Language.ZH: "{at} 提醒医生填写诊断和医嘱。",
+        Language.EN: "At {at} the doctor is asked to conclude.",
+    },
+    "redial": {Language.ZH: "{at} 再次拨打。", Language.EN: "At {at} it is dialled again."},
+    "end_window": {
+        Language.ZH: "{at} 问诊时间结束;医生未答复则全额退款。",
+        Language.EN: "At {at} its time is over; refunded if the doctor never answered.",
+    },
     "work_item": {
         Language.ZH: "{at} 仍未到账,转人工处理。",
         Language.EN: "Not final by {at}, it becomes a work item.",

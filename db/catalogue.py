@@ -193,6 +193,19 @@ async def list_departments(
     return [ListedDepartment(*row) for row in rows], await _count(connection, wanted)
 
 
+async def find_department(
+    connection: AsyncConnection, hospital_id: int, id: int
+) -> ListedDepartment | None:
+    d = DepartmentRow
+    rows = await connection.execute(
+        select(d.id, d.name, d.parent_id, d.level).where(
+            d.hospital_id == hospital_id, d.id == id, d.active
+        )
+    )
+    row = rows.one_or_none()
+    return ListedDepartment(*row) if row else None
+
+
 def within_department(
     hospital_id: int | BindParameter[int], department_id: int | BindParameter[int]
 ) -> Select[int]:

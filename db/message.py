@@ -173,7 +173,7 @@ OF_APPOINTMENT = """
      where a.order_no = :order_no"""
 OF_CONSULTATION = """
     select c.hospital_id, c.account_id, c.patient_id, c.order_no,
-           coalesce(c.scheduled_at, c.created_at) as starts_at, 
+           coalesce(c.scheduled_at, c.created_at) as starts_at,
            case when c.status = 'consulting' then c.window_ends
                 when c.paid_at is null then c.pay_by
                 else coalesce((c.progress ->> 'evidence_by')::timestamptz,

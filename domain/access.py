@@ -52,6 +52,7 @@ class Action(StrEnum):
     WRITE = "write"  # messages
     JOIN = "join"  # the video call
     RATE = "rate"
+    SEE_BACKGROUND = "see_background"  # the patient's earlier visits and allergies
     SEE_CASES = "see_cases"  # what waits for a doctor
     HOLD_SESSIONS = "hold_sessions"  # one's own, as a doctor
     SEE_QUEUES = "see_queues"  # at the desk
@@ -100,6 +101,7 @@ CONSULTATION: dict[Action, frozenset[Capacity]] = {
     Action.COMPLETE: frozenset({C.ITS_DOCTOR}),
     Action.UNSUITABLE: frozenset({C.ITS_DOCTOR}),
     Action.CALL: frozenset({C.ITS_DOCTOR}),
+    Action.SEE_BACKGROUND: frozenset({C.ITS_DOCTOR, C.CANDIDATE}),
     Action.WRITE: frozenset({C.OWNER, C.ITS_DOCTOR}),
     Action.JOIN: frozenset({C.OWNER, C.ITS_DOCTOR}),
     Action.RATE: frozenset({C.OWNER}),

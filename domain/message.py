@@ -111,13 +111,6 @@ FACTS: Mapping[Template, frozenset[str]] = {
 
 
 CONSULTATION = frozenset(t for t in Template if t.startswith("consultation_"))
-TO_DOCTOR = frozenset(
-    {
-        Template.CONSULTATION_WAITING,
-        Template.CONSULTATION_RING,
-        Template.CONSULTATION_CONCLUDE,
-    }
-)
 
 IN_APP_ONLY = frozenset({Template.APPOINTMENT_CALLED})
 """Of use to who is on the spot, at once or not at all: never by SMS or e-mail."""

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
@@ -30,10 +30,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.lifecycles import NoLifecycle
 from activities.message import Outgoing
 from db.appointment import load_starts
+from db.consultation import load_consultations
 from db.payment import load_payment_start
 from db.stop_clinic import load_stops
 from db.work_item import load_work_items
 from domain.appointment import AppointmentStart
+from domain.consultation import ConsultationStart, next_step
 from domain.hospital import HospitalConfig
 from domain.message import Template
 from domain.payment import PaymentStart
@@ -98,23 +100,7 @@ class TemporalLifecycles:
             zone_name = self.config.hospital.time_zone
             return {day: _reconciliation(day, zone_name) for day in subjects}
         async with self.engine.connect() as connection:
-            if kind == "appointment":
-                zone = ZoneInfo(self.config.hospital.time_zone)
-                found = await load_starts(connection, subjects, zone)
-                return {no: _appointment(start) for no, start in found.items() if start.status.open}
-            if kind == "stop_clinic":
-                stops = await load_stops(connection, subjects)
-                return {no: _stop(start) for no, start in stops.items() if start.status != "done"}
-            if kind == "work_item":
-                items = await load_work_items(connection, subjects)
-                return {
-                    no: _work_item(start)
-                    for no, start in items.items()
-                    if start.progress.status.open
-                }
-            policy = self.config.policies.payment
-            payments = [await load_payment_start(connection, no, policy) for no in subjects]
-            return {start.payment_no: _payment(start) for start in payments if start}
+            return await LOADERS[kind](connection, subjects, self.config)
 
     async def start(self, start: Start) -> None:
         """Begin a lifecycle. One that is there already is left alone.
@@ -233,6 +219,57 @@ class TemporalLifecycles:
         return start
 
 
+# How each kind is loaded from its rows. Closed ones are left out.
+
+
+async def _appointments(
+    connection: AsyncConnection, numbers: list[str], config: HospitalConfig
+) -> Mapping[str, Start]:
+    found = await load_starts(connection, numbers, ZoneInfo(config.hospital.time_zone))
+    return {no: _appointment(start) for no, start in found.items() if start.status.open}
+
+
+async def _consultations(
+    connection: AsyncConnection, numbers: list[str], config: HospitalConfig
+) -> Mapping[str, Start]:
+    found = await load_consultations(connection, numbers)
+    return {no: _consultation(start) for no, start in found.items() if start.progress.status.open}
+
+
+async def _stops(
+    connection: AsyncConnection, numbers: list[str], config: HospitalConfig
+) -> Mapping[str, Start]:
+    found = await load_stops(connection, numbers)
+    return {no: _stop(start) for no, start in found.items() if start.status != "done"}
+
+
+async def _work_items(
+    connection: AsyncConnection, numbers: list[str], config: HospitalConfig
+) -> Mapping[str, Start]:
+    found = await load_work_items(connection, numbers)
+    return {no: _work_item(start) for no, start in found.items() if start.progress.status.open}
+
+
+async def _payments(
+    connection: AsyncConnection, numbers: list[str], config: HospitalConfig
+) -> Mapping[str, Start]:
+    """Closed ones too: late news and refunds begin them again."""
+    policy = config.policies.payment
+    found = [await load_payment_start(connection, no, policy) for no in numbers]
+    return {start.payment_no: _payment(start) for start in found if start}
+
+
+LOADERS = {
+    "appointment": _appointments,
+    "consultation": _consultations,
+    "payment": _payments,
+    "stop_clinic": _stops,
+    "work_item": _work_items,
+}
+
+# How each begins.
+
+
 def _appointment(start: AppointmentStart) -> Start:
     booking = start.booking
     search: list[SearchAttributePair[Any]] = [
@@ -250,6 +287,27 @@ def _appointment(start: AppointmentStart) -> Start:
         REUSE.ALLOW_DUPLICATE_FAILED_ONLY,  # again only if it was terminated, never if it ended
         search,
         f"Appointment for {booking.starts_at:%Y-%m-%d %H:%M}",
+    )
+
+
+def _consultation(start: ConsultationStart) -> Start:
+    case, progress = start.case, start.progress
+    due = next_step(case, progress)
+    search: list[SearchAttributePair[Any]] = [
+        SearchAttributePair(ORDER_STATUS, str(progress.status)),
+        SearchAttributePair(DEPARTMENT_ID, case.department_id),
+        SearchAttributePair(WAITING_FOR, due.waiting_for),
+        SearchAttributePair(DUE_AT, due.at),
+    ]
+    if progress.doctor_id is not None:
+        search.append(SearchAttributePair(DOCTOR_ID, progress.doctor_id))
+    return Start(
+        "ConsultationWorkflow",
+        f"consultation/{case.order_no}",
+        start,
+        REUSE.ALLOW_DUPLICATE_FAILED_ONLY,
+        search,
+        f"{case.type.capitalize()} consultation, {case.way}",
     )
 
 

@@ -25,7 +25,7 @@ SENSITIVE = frozenset(
     | {"token", "accesstoken", "refreshtoken", "complaint", "symptoms", "diagnosis"}
 )
 # What a workflow's id counts: `appointment/<order number>`.
-NUMBERS = {"appointment": "order_no", "payment": "payment_no"}
+NUMBERS = {"appointment": "order_no", "consultation": "order_no", "payment": "payment_no"}
 TEMPORAL_FIELDS = ("workflow_id", "workflow_type", "activity_type", "attempt", "update_name")
 # They write requests with their addresses, and so account ids and whom a message goes to.
 TALKATIVE = ("httpx", "httpcore", "twilio.http_client", "aiosmtplib", "urllib3", "asyncio")

@@ -14,8 +14,10 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.appointment import AppointmentActivities
+from activities.consultation import ConsultationActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.phone_call import PhoneCallActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
@@ -30,6 +32,7 @@ from runtime.schedules import keep_schedules
 from runtime.temporal import connect, metrics_runtime
 from runtime.workflows_seen import TemporalWorkflowsSeen
 from workflows.appointment import AppointmentWorkflow
+from workflows.consultation import ConsultationWorkflow
 from workflows.message import MessageWorkflow
 from workflows.payment import PaymentWorkflow
 from workflows.queues import LIFECYCLES, MESSAGES, STAFF
@@ -41,6 +44,7 @@ log = structlog.get_logger(__name__)
 
 WORKFLOWS = [
     AppointmentWorkflow,
+    ConsultationWorkflow,
     PaymentWorkflow,
     MessageWorkflow,
     StopClinicWorkflow,
@@ -114,6 +118,13 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.config.policies.payment.refund_retry_for,
         entry.config.policies.work_items.lease,
     )
+    consultations = ConsultationActivities(
+        engine,
+        entry.keyring,
+        entry.config.hospital.id,
+        entry.config.policies.consultation.seen_within,
+    )
+    calls = PhoneCallActivities()
     work_items = WorkItemActivities(engine, entry.config.hospital.id)
     messages = MessageActivities(
         engine,
@@ -139,6 +150,9 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             appointments.record_appointment_extension,
             appointments.record_reschedule,
             appointments.find_suspension,
+            consultations.record_consultation,
+            consultations.next_to_ring,
+            calls.place_call,
             payments.settle_order,
             payments.ask_for_money,
             payments.close_payment,

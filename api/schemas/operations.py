@@ -12,6 +12,7 @@ from api.schemas.paging import Id
 
 class OpenKind(StrEnum):
     APPOINTMENT = "appointment"
+    CONSULTATION = "consultation"
     PAYMENT = "payment"
     REFUND = "refund"
     STOP_CLINIC = "stop_clinic"

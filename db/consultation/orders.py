@@ -1,7 +1,7 @@
 """Consultations as people look at them."""
 
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -134,6 +134,11 @@ async def may_accept(connection: AsyncConnection, order: Consultation, doctor_id
         return order.doctor_id == doctor_id
     if order.way == "emergency":
         return doctor_id in order.rung
+    return await in_department(connection, order, doctor_id)
+
+
+async def in_department(connection: AsyncConnection, order: Consultation, doctor_id: int) -> bool:
+    """Whether the doctor belongs to the department that the order asks, or to one below it."""
     found: bool = await connection.scalar(
         text("select doctor_in_department(:doctor_id, :hospital_id, :department_id)"),
         {
@@ -198,3 +203,32 @@ async def rate(
         {"id": id, "rating": rating, "comment": comment, "within": within},
     )
     return done.rowcount == 1
+
+
+@dataclass(frozen=True)
+class Visit:
+    """An entry of the health record (就诊记录). Sealed under the person's data key."""
+
+    id: int
+    record_date: date
+    department_name: str | None
+    doctor_name: str | None
+    sealed: bytes
+
+
+async def earlier_visits(connection: AsyncConnection, patient_id: int) -> list[Visit]:
+    """The newest twenty."""
+    rows = await connection.execute(
+        text(
+            """select r.id, r.record_date, dep.name as department_name, d.name as doctor_name,
+                      r.sealed
+                 from health_record r
+                 left join department dep
+                   on dep.hospital_id = r.hospital_id and dep.id = r.department_id
+                 left join doctor d on d.id = r.doctor_id
+                where r.patient_id = :patient_id and r.type = 'visit'
+                order by r.record_date desc, r.id desc limit 20"""
+        ),
+        {"patient_id": patient_id},
+    )
+    return [Visit(*row) for row in rows]

@@ -49,7 +49,7 @@ class Head:
 
 @dataclass(frozen=True)
 class News:
-    """`more`: there are further messages; then the head is not told yet, for it comes after them."""
+    """`more`: there are further messages; the head is told after them."""
 
     head: Head
     messages: tuple[Message, ...]

@@ -20,7 +20,7 @@ READ = text(
        returning read_up_to"""
 )
 UNREAD = text(
-    """select m.order_no, count(*) as count
+    """select m.order_no, count(*) as messages
          from consultation_message m
          left join consultation_reading r on r.order_no = m.order_no and r.side = :side
         where m.order_no = any(:order_nos) and m.side <> :side
@@ -53,4 +53,4 @@ async def unread(
 ) -> Mapping[str, int]:
     """How many messages of the other side this one has not read, by order; none is 0."""
     rows = await connection.execute(UNREAD, {"order_nos": list(order_nos), "side": side})
-    return dict.fromkeys(order_nos, 0) | {row.order_no: row.count for row in rows}
+    return dict.fromkeys(order_nos, 0) | {row.order_no: row.messages for row in rows}

@@ -85,9 +85,7 @@ async def stake_of_case(
     if order is None:
         return None
     candidate = doctor_id is not None and await may_accept(connection, order, doctor_id)
-    return Stake(
-        order.account_id, order.doctor_id, candidate_id=doctor_id if candidate else None
-    )
+    return Stake(order.account_id, order.doctor_id, candidate_id=doctor_id if candidate else None)
 
 
 async def _key_of(connection: AsyncConnection, keyring: Keyring, patient_id: int) -> SealingKey:

@@ -5,6 +5,7 @@ import pytest
 from domain.access import (
     APPOINTMENT,
     BY_ROLE,
+    CONSULTATION,
     FILE,
     WORK_ITEM,
     Action,
@@ -42,6 +43,27 @@ ALLOWED = {
     A.RETRY: "u",
     A.CANCEL_AND_REFUND: "u",
 }
+OF_CONSULTATIONS = {
+    A.SEE: "odcu",
+    A.PAY: "o",
+    A.CANCEL: "ou",
+    A.ACCEPT: "dc",
+    A.DECLINE: "dc",
+    A.ASK_EVIDENCE: "dc",
+    A.GIVE_EVIDENCE: "o",
+    A.PROLONG: "d",
+    A.COMPLETE: "d",
+    A.UNSUITABLE: "d",
+    A.CALL: "d",
+    A.SEE_BACKGROUND: "dc",
+    A.WRITE: "od",
+    A.JOIN: "od",
+    A.RATE: "o",
+    A.EXTEND: "u",
+    A.REASSIGN_ORDER: "u",
+    A.RETRY: "u",
+    A.CANCEL_AND_REFUND: "u",
+}
 OF_WORK_ITEMS = {
     A.SEE: "su",
     A.CLAIM: "s",
@@ -49,16 +71,28 @@ OF_WORK_ITEMS = {
     A.REASSIGN: "u",
     A.DECIDE: "s",
 }
-OF_FILES = {A.SEE: "od"}
-LETTERS = {"o": C.OWNER, "d": C.ITS_DOCTOR, "s": C.ITS_STAFF, "u": C.OPERATOR, "N": C.NURSE}
-TABLES = [(APPOINTMENT, ALLOWED), (WORK_ITEM, OF_WORK_ITEMS), (FILE, OF_FILES)]
+OF_FILES = {A.SEE: "odc"}
+LETTERS = {
+    "o": C.OWNER,
+    "d": C.ITS_DOCTOR,
+    "s": C.ITS_STAFF,
+    "c": C.CANDIDATE,
+    "u": C.OPERATOR,
+    "N": C.NURSE,
+}
+TABLES = [
+    (APPOINTMENT, ALLOWED),
+    (CONSULTATION, OF_CONSULTATIONS),
+    (WORK_ITEM, OF_WORK_ITEMS),
+    (FILE, OF_FILES),
+]
 EACH = [(rules, by_hand, action) for rules, by_hand in TABLES for action in by_hand]
 
 
 def test_the_table_is_whole():
     for rules, by_hand in TABLES:
         assert set(by_hand) == set(rules)
-    assert set(A) == set(APPOINTMENT) | set(WORK_ITEM) | set(BY_ROLE)
+    assert set(A) == set(APPOINTMENT) | set(CONSULTATION) | set(WORK_ITEM) | set(BY_ROLE)
     assert set(LETTERS.values()) == set(C)
 
 
@@ -111,6 +145,12 @@ def test_what_waits_for_a_role_concerns_its_people():
     assert capacities(caller(R.DOCTOR, doctor_id=70), waiting) == set()
 
 
+def test_whoever_could_accept_comes_as_a_candidate_and_nobody_else():
+    asked = Stake(account_id=1, candidate_id=70)
+    assert capacities(caller(R.DOCTOR, doctor_id=70), asked) == {C.CANDIDATE}
+    assert capacities(caller(R.DOCTOR, doctor_id=71), asked) == set()
+
+
 @pytest.mark.parametrize(
     ("action", "held", "capacity"),
     [
@@ -136,6 +176,7 @@ BY_HAND = {
     A.WORK: {R.DOCTOR, R.CHIEF_PHARMACIST, R.PHARMACIST, R.NURSE, R.OPERATOR},
     A.APPEAL: {R.PATIENT},
     A.RECONCILE: {R.OPERATOR},
+    A.SEE_CASES: {R.DOCTOR},
 }
 
 

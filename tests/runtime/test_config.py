@@ -108,13 +108,21 @@ def test_a_byte_order_mark_is_no_problem(load: Callable[..., HospitalConfig]) ->
     ("old", "new", "said"),
     [
         (
-            "payment_window: PT15M",
+            "payment_window: PT15M # unpaid after this, the source",
             "payment_window: 15 min",
             "policies.appointment.payment_window: expected an ISO 8601 duration above zero "
             "such as PT15M, got '15 min'",
         ),
-        ("payment_window: PT15M", "payment_window: 900", "got '900'"),
-        ("payment_window: PT15M", "payment_window: PT0S", "above zero"),
+        (
+            "payment_window: PT15M # unpaid after this, the source",
+            "payment_window: 900",
+            "got '900'",
+        ),
+        (
+            "payment_window: PT15M # unpaid after this, the source",
+            "payment_window: PT0S",
+            "above zero",
+        ),
         ("check_in_opens: PT30M", "check_in_opens: P1M", "an ISO 8601 duration such as PT15M"),
         ("check_in_opens: PT30M", "check_in_opens: PT", "an ISO 8601 duration such as PT15M"),
         ("check_in_opens: PT30M", "check_in_opens: -PT5M", "an ISO 8601 duration such as PT15M"),

@@ -21,7 +21,9 @@ def upgrade() -> None:
         sa.Column("data_key_id", sa.BigInteger(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("file_id", sa.BigInteger(), nullable=True),
-        sa.Column("created_at", INSTANT, server_default=sa.text("clock_timestamp()"), nullable=False),
+        sa.Column(
+            "created_at", INSTANT, server_default=sa.text("clock_timestamp()"), nullable=False
+        ),
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.ForeignKeyConstraint(
             ["account_id"], ["account.id"], name=op.f("fk_consultation_message_account_id")

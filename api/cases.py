@@ -1,0 +1,189 @@
+"""Consultations as their readers see them: who may, opened seals, traces of reading."""
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.commands import allow
+from api.context import Context
+from api.file_refs import file_url
+from api.problems import Problem
+from api.schemas.consultation import (
+    ConsultationNote,
+    ConsultationOrder,
+    ConsultationPatient,
+    ConsultationTerms,
+)
+from db.account import open_patient
+from db.consultation import (
+    PROGRESS,
+    TERMS,
+    Consultation,
+    Note,
+    find_consultation,
+    in_department,
+    may_accept,
+)
+from db.journal import log_access
+from domain.access import CONSULTATION, Action, Caller, Capacity, Stake, capacities
+from domain.account import age_on
+from domain.consultation import Terms, Way
+from domain.order import Actor
+
+
+async def allowed_case(
+    context: Context, connection: AsyncConnection, caller: Caller, id: int, action: Action
+) -> tuple[Consultation, Capacity]:
+    """The order, and in which capacity the caller may do this. Problem `not_found`, `forbidden`."""
+    order = await find_consultation(connection, context.hospital_id, id)
+    if order is None:
+        raise Problem("not_found")
+    stake = await stake_of_case(connection, caller, order)
+    if action in (Action.ACCEPT, Action.DECLINE) and not capacities(caller, stake):
+        await _refuse_who_came_second(connection, caller, order)
+    return order, allow(caller, CONSULTATION, action, stake)
+
+
+async def _refuse_who_came_second(
+    connection: AsyncConnection, caller: Caller, order: Consultation
+) -> None:
+    """A doctor of the pool saw it in the queue a moment ago: it is not unknown, but gone."""
+    if caller.doctor_id is None or order.way == Way.NAMED or order.paid_at is None:
+        return
+    if await in_department(connection, order, caller.doctor_id):
+        raise Problem("not_allowed", orderStatus=order.status)
+
+
+async def stake_of_case(connection: AsyncConnection, caller: Caller, order: Consultation) -> Stake:
+    """Nobody but its owner knows of an order before it is paid. Nobody treats themselves."""
+    doctor_id = order.doctor_id if order.paid_at is not None else None
+    own = caller.account_id == order.account_id
+    candidate = None
+    if caller.doctor_id is not None and not own and caller.doctor_id != doctor_id:
+        could = await may_accept(connection, order, caller.doctor_id)
+        candidate = caller.doctor_id if could else None
+    return Stake(order.account_id, None if own else doctor_id, candidate_id=candidate)
+
+
+async def note_case_reading(
+    connection: AsyncConnection,
+    caller: Caller,
+    capacity: Capacity,
+    order: Consultation,
+    action: str,
+) -> None:
+    """Others than the owner leave a trace when they read a patient's data."""
+    if capacity is Capacity.OWNER:
+        return
+    await log_access(
+        connection,
+        order.hospital_id,
+        actor_role=Actor.person(capacity, caller.account_id).role,
+        actor_id=caller.account_id,
+        patient_id=order.patient_id,
+        object=f"consultation/{order.order_no}",
+        action=action,
+    )
+
+
+def consultation_order(
+    context: Context, order: Consultation, capacity: Capacity
+) -> ConsultationOrder:
+    """Operators see where it stands and not what was written."""
+    terms, progress = TERMS.validate_python(order.terms), PROGRESS.validate_python(order.progress)
+    patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
+    account = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    consulting = order.status == "consulting"
+    return ConsultationOrder(
+        id=order.id,
+        order_no=order.order_no,
+        user_id=order.account_id,
+        user_name=account.get("name") or patient.name,
+        doctor_id=order.doctor_id,
+        doctor_name=order.doctor_name,
+        doctor_title=order.doctor_title,
+        department_id=order.department_id,
+        department_name=order.department_name,
+        type=order.type,
+        status=order.status,
+        price=order.price,
+        paid=order.paid_at is not None,
+        start_time=order.started_at,
+        end_time=order.ended_at,
+        prescription=None,
+        created_at=order.created_at,
+        patient_id=order.patient_id,
+        patient=ConsultationPatient(
+            name=patient.name,
+            gender=patient.gender,
+            age=age_on(patient.birth_date, _day(context, order.created_at)),
+        ),
+        urgency=order.urgency,
+        way=order.way,
+        visit_kind=order.visit_kind,
+        scheduled_time=order.scheduled_at,
+        reason=order.reason,
+        pay_by=order.pay_by,
+        accept_by=progress.accept_by,
+        evidence_by=progress.evidence_by if order.status == "pending" else None,
+        window_ends=order.window_ends,
+        extensions_left=terms.extensions - progress.extended if consulting else None,
+        waiting_for=order.waiting_for,
+        next_step=order.next_step,
+        due=order.due_at,
+        refund_status=order.refund_status,
+        refunded_amount=order.refunded_amount,
+        terms=_terms(terms),
+        version=order.version,
+        **_written(context, order, capacity),
+    )
+
+
+def _written(context: Context, order: Consultation, capacity: Capacity) -> dict[str, Any]:
+    if capacity is Capacity.OPERATOR:
+        return {
+            "complaint": "", "description": "", "attachments": [], "symptoms": [],
+            "duration": None, "diagnosis": None, "advice": None, "rating": order.rating,
+            "comment": None,
+        }  # fmt: skip
+    key = context.keyring.unwrap(order.patient_key)
+    asked = key.open(order.sealed)
+    said = key.open(order.conclusion) if order.conclusion else {}
+    return {
+        "complaint": asked["complaint"],
+        "description": asked["description"],
+        "attachments": [file_url(file) for file in order.attachments],
+        "symptoms": asked["symptoms"],
+        "duration": asked["duration"],
+        "diagnosis": said.get("diagnosis") or None,
+        "advice": said.get("advice"),
+        "rating": order.rating,
+        "comment": key.open(order.comment)["comment"] if order.comment else None,
+    }
+
+
+def _terms(terms: Terms) -> ConsultationTerms:
+    return ConsultationTerms.model_validate(terms)
+
+
+def opened_notes(
+    context: Context, order: Consultation, notes: list[Note]
+) -> list[ConsultationNote]:
+    key = context.keyring.unwrap(order.patient_key)
+    return [
+        ConsultationNote(
+            id=note.id,
+            kind=note.kind,
+            by=note.account_id,
+            text={name: words for name, words in key.open(note.sealed).items() if words},
+            attachments=[file_url(file) for file in note.files],
+            at=note.created_at,
+        )
+        for note in notes
+    ]
+
+
+def _day(context: Context, at: datetime) -> Any:
+    return at.astimezone(ZoneInfo(context.config.hospital.time_zone)).date()

@@ -1,0 +1,314 @@
+"""Online consultations (在线问诊): ordering one, and looking."""
+
+import datetime as dt
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.cases import (
+    allowed_case,
+    consultation_order,
+    note_case_reading,
+    opened_notes,
+)
+from api.catalogue import consultation_price
+from api.context import Context, CurrentCaller, InContext, Transaction, require
+from api.documented import refusals
+from api.fields import today_at
+from api.file_refs import file_ids
+from api.idempotency import Once
+from api.orders import timeline_entry
+from api.problems import Problem
+from api.schemas.appointment import TimelineEntry
+from api.schemas.base import Page
+from api.schemas.consultation import (
+    Background,
+    ConsultationNote,
+    ConsultationOrder,
+    ConsultationStory,
+    NewConsultation,
+)
+from api.schemas.paging import Id, InPages
+from db.account import own_person, sealing_key_of_patient
+from db.catalogue import find_department, find_doctor
+from db.consultation import (
+    Consultation,
+    ConsultationFilter,
+    NoteKind,
+    create_consultation,
+    earlier_visits,
+    find_consultation_by_number,
+    list_consultations,
+    notes_of,
+    waiting_of,
+    write_note,
+)
+from db.consultation import NewConsultation as NewRow
+from db.journal import read_timeline
+from domain.access import Action, Caller, Capacity, Role
+from domain.consultation import (
+    Case,
+    ConsultationStatus,
+    Progress,
+    Terms,
+    Urgency,
+    VisitKind,
+)
+from domain.consultation.changes import paid
+from domain.hospital import Compliance, Feature
+from domain.order import NumberPrefix, new_number
+
+router = APIRouter(prefix="/consultations", tags=["consultations"])
+
+SEEN = refusals("not_authenticated", "not_found")
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Ask for a consultation",
+    responses=refusals(
+        "not_authenticated", "forbidden", "not_found", "invalid", "not_offered", "red_flag",
+        "consent_needed", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
+        "unavailable",
+    ),
+)  # fmt: skip
+async def order_consultation(
+    new: NewConsultation, caller: CurrentCaller, context: InContext, once: Once
+) -> ConsultationOrder:
+    """The price is fixed now and paid by `POST /payments` until `payBy`. An emergency with signs
+    that want an ambulance is refused (`red_flag`) before anything is charged: call 120."""
+    require(caller, Action.BOOK)
+    async with context.engine.begin() as connection:
+        order_no = await once.answered(connection)
+        if order_no is None:
+            order_no = await _order(context, connection, caller, new)
+            await once.remember(connection, order_no)
+        order = await find_consultation_by_number(connection, context.hospital_id, order_no)
+        if order is None:
+            raise Problem("not_found")
+    context.doorbell.ring()
+    return consultation_order(context, order, Capacity.OWNER)
+
+
+async def _order(
+    context: Context, connection: AsyncConnection, caller: Caller, new: NewConsultation
+) -> str:
+    if Feature.ONLINE_CONSULTATION not in context.config.hospital.features:
+        raise Problem("not_offered")
+    department_id, price = await _whom(context, connection, new)
+    patient_id = new.patient_id or await own_person(connection, caller.account_id)
+    if patient_id is None:
+        raise Problem.of_field("patientId", "name the person (就诊人) it is for")
+    key = await sealing_key_of_patient(connection, context.keyring, caller.account_id, patient_id)
+    if key is None:
+        raise Problem("not_found")
+    lawful = context.config.compliance is Compliance.CN_2022
+    follow_up = new.visit_kind is VisitKind.FOLLOW_UP
+    if lawful and follow_up and (new.evidence is None or not new.evidence.given):
+        raise Problem("evidence_missing", rule="R03")
+    now = datetime.now(UTC)
+    case = Case(
+        order_no=new_number(NumberPrefix.CONSULTATION, today_at(context.config.hospital)),
+        type=new.type,
+        way=new.way,
+        department_id=department_id,
+        terms=Terms.of(context.config.policies.consultation, new.type, new.urgency),
+        scheduled_at=_scheduled(context, new, now),
+        judged=lawful and follow_up,
+    )
+    words = {
+        "complaint": new.complaint,
+        "description": new.description,
+        "symptoms": new.symptoms,
+        "duration": new.duration,
+    }
+    row = NewRow(
+        hospital_id=context.hospital_id,
+        account_id=caller.account_id,
+        patient_id=patient_id,
+        case=case,
+        progress=_beginning(case, new, price, now),
+        urgency=new.urgency,
+        visit_kind=new.visit_kind,
+        price=price,
+        sealed=key.key.seal(words),
+        attachments=file_ids(new.attachments, "attachments"),
+        created_at=now,
+    )
+    await create_consultation(connection, row)
+    if new.evidence is not None and new.evidence.given:
+        await write_note(
+            connection,
+            hospital_id=context.hospital_id,
+            order_no=case.order_no,
+            kind=NoteKind.EVIDENCE,
+            account_id=caller.account_id,
+            sealed=key.key.seal({"description": new.evidence.description or ""}),
+            files=file_ids(new.evidence.attachments, "evidence.attachments"),
+        )
+    return case.order_no
+
+
+async def _whom(
+    context: Context, connection: AsyncConnection, new: NewConsultation
+) -> tuple[int, Decimal]:
+    """Of which department, and for how much. Problem `not_offered` where there is no price."""
+    config = context.config
+    if new.doctor_id is not None:
+        doctor = await find_doctor(connection, context.hospital_id, new.doctor_id)
+        if doctor is None:
+            raise Problem("not_found")
+        if new.department_id not in (None, doctor.department_id):
+            raise Problem.of_field("departmentId", "is not this doctor's")
+        department_id, price = doctor.department_id, consultation_price(config, doctor, new.type)
+    else:
+        department_id = new.department_id or 0
+        if await find_department(connection, context.hospital_id, department_id) is None:
+            raise Problem("not_found")
+        emergency = new.urgency is Urgency.EMERGENCY
+        price = config.consultation_prices.emergency if emergency else config.quick_price(new.type)
+    if price is None:
+        raise Problem("not_offered")
+    return department_id, price
+
+
+def _scheduled(context: Context, new: NewConsultation, now: datetime) -> dt.datetime | None:
+    if new.scheduled_time is None:
+        return None
+    policy = context.config.policies.consultation
+    if not now + policy.payment_window < new.scheduled_time <= now + policy.schedule_ahead:
+        raise Problem.of_field("scheduledTime", "must be later than `payBy` and not too far ahead")
+    return new.scheduled_time
+
+
+def _beginning(case: Case, new: NewConsultation, price: Decimal, now: datetime) -> Progress:
+    """What costs nothing waits for its doctor at once."""
+    pay_by = now + case.terms.payment_window
+    free = paid(case, None, now) if price == 0 else {}
+    return Progress(pay_by=pay_by, doctor_id=new.doctor_id, **free)
+
+
+# Looking
+
+
+@router.get("", summary="List consultations", responses=refusals("invalid", "not_authenticated"))
+async def get_consultations(
+    caller: CurrentCaller,
+    context: InContext,
+    connection: Transaction,
+    paging: InPages,
+    status: ConsultationStatus | None = None,
+    queue: Annotated[
+        bool, Query(description="For doctors: what they could accept, who waits longest first.")
+    ] = False,
+    mine: Annotated[
+        bool | None, Query(description="A doctor's own cases; false: as a patient.")
+    ] = None,
+) -> Page[ConsultationOrder]:
+    """A patient's own, a doctor's cases, everything for operators (without what was written)."""
+    account_id, doctor_id, capacity = _scope(caller, mine=mine, queue=queue)
+    wanted = ConsultationFilter(
+        hospital_id=context.hospital_id,
+        account_id=account_id,
+        doctor_id=doctor_id,
+        status=status,
+        page=paging.page,
+        size=paging.size,
+        queue=queue,
+    )
+    orders, total = await list_consultations(connection, wanted)
+    for order in orders:
+        await note_case_reading(connection, caller, capacity, order, "list")
+    items = [consultation_order(context, order, capacity) for order in orders]
+    return Page(items=items, total=total, page=paging.page, size=paging.size)
+
+
+def _scope(
+    caller: Caller, *, mine: bool | None, queue: bool
+) -> tuple[int | None, int | None, Capacity]:
+    if queue:
+        require(caller, Action.SEE_CASES)
+        return None, caller.doctor_id, Capacity.CANDIDATE
+    if Role.OPERATOR in caller.roles and not mine:
+        return None, None, Capacity.OPERATOR
+    if caller.doctor_id is not None and mine is not False:
+        return None, caller.doctor_id, Capacity.ITS_DOCTOR
+    return caller.account_id, None, Capacity.OWNER
+
+
+@router.get("/{id}", summary="One consultation", responses=SEEN)
+async def get_consultation(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> ConsultationStory:
+    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
+    await note_case_reading(connection, caller, capacity, order, "read")
+    shown = consultation_order(context, order, capacity)
+    waits = order.status == "pending" and order.paid_at is not None
+    waiting = await waiting_of(connection, order) if waits else None
+    return ConsultationStory(
+        **shown.model_dump(),
+        ahead=waiting.ahead if waiting else None,
+        usual_response=waiting.usual_response if waiting else None,
+    )
+
+
+@router.get("/{id}/timeline", summary="What happened to it, oldest first", responses=SEEN)
+async def get_timeline(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> list[TimelineEntry]:
+    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
+    await note_case_reading(connection, caller, capacity, order, "timeline")
+    return [timeline_entry(move) for move in await read_timeline(connection, order.order_no)]
+
+
+@router.get(
+    "/{id}/notes",
+    summary="What was written with its commands: evidence, judgement, conclusion",
+    responses=refusals("not_authenticated", "forbidden", "not_found"),
+)
+async def get_notes(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> list[ConsultationNote]:
+    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
+    if capacity is Capacity.OPERATOR:
+        raise Problem("forbidden")
+    await note_case_reading(connection, caller, capacity, order, "notes")
+    return opened_notes(context, order, await notes_of(connection, order.order_no))
+
+
+@router.get(
+    "/{id}/background",
+    summary="The patient's earlier visits, for the doctor of the case",
+    responses=refusals("not_authenticated", "forbidden", "not_found"),
+)
+async def get_background(
+    id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
+) -> Background:
+    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE_BACKGROUND)
+    await note_case_reading(connection, caller, capacity, order, "background")
+    return await background_of(context, connection, order)
+
+
+async def background_of(
+    context: Context, connection: AsyncConnection, order: Consultation
+) -> Background:
+    visits = await earlier_visits(connection, order.patient_id)
+    key = context.keyring.unwrap(order.patient_key)
+    shown = []
+    for visit in visits:
+        words = key.open(visit.sealed)
+        shown.append(
+            {
+                "id": visit.id,
+                "date": visit.record_date,
+                "department_name": visit.department_name,
+                "doctor_name": visit.doctor_name,
+                "diagnosis": words.get("diagnosis"),
+                "advice": words.get("content", {}).get("advice"),
+            }
+        )
+    return Background.model_validate({"visits": shown})

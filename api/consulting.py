@@ -1,0 +1,344 @@
+"""Commands on a consultation: accept or decline, ask for more, extend, call, conclude, rate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.cases import allowed_case, consultation_order, note_case_reading
+from api.commands import Command, carry_out
+from api.context import Context, CurrentCaller, InContext
+from api.documented import refusals
+from api.file_refs import file_ids
+from api.idempotency import Once, OnceOnly
+from api.problems import Problem
+from api.schemas.consultation import (
+    Accepting,
+    AskingForEvidence,
+    Conclusion,
+    ConsultationOrder,
+    GivingEvidence,
+    Rating,
+    Saying,
+    Unsuitable,
+)
+from api.schemas.paging import Id
+from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
+from db.consultation.starts import TERMS
+from db.journal import audit
+from domain.access import Action, Caller, Capacity
+from domain.consultation import VisitKind
+from domain.hospital import Compliance
+from workflows.commands import Accept, Written
+from workflows.commands import Command as ByPerson
+
+router = APIRouter(prefix="/consultations", tags=["consultations"])
+
+COMMANDED = refusals(
+    "not_authenticated",
+    "forbidden",
+    "not_found",
+    "not_allowed",
+    "invalid",
+    "idempotency_mismatch",
+    "try_again",
+    "unavailable",
+)
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a person wrote with a command: kept sealed, known to the workflow by its id."""
+
+    kind: NoteKind
+    words: dict[str, str]
+    files: tuple[int, ...] = ()
+
+
+Arg = Callable[[ByPerson, int | None], object]  # from who asks, and the note's id
+
+
+@router.post(
+    "/{id}/accept",
+    summary="A doctor takes it on",
+    response_model=ConsultationOrder,
+    responses=COMMANDED | refusals("not_allowed", "not_rung", "judgement_missing"),
+)
+async def accept(
+    id: Id,
+    caller: CurrentCaller,
+    context: InContext,
+    once: Once,
+    wanted: Accepting | None = None,
+) -> Any:
+    """The first who accepts has it. A follow-up under cn-2022 wants the doctor's `judgement`."""
+    words = wanted.judgement if wanted else None
+    writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
+    return await command(
+        context, caller, id, Action.ACCEPT, "accept", once, _of_doctor(caller), writing
+    )
+
+
+@router.post(
+    "/{id}/decline",
+    summary="A doctor does not take it on; what was paid goes back",
+    response_model=ConsultationOrder,
+    responses=COMMANDED | refusals("not_allowed", "not_rung"),
+)
+async def decline(
+    id: Id, caller: CurrentCaller, context: InContext, once: Once, said: Saying | None = None
+) -> Any:
+    """Of an emergency: the next doctor is rung at once."""
+    writing = _said(NoteKind.DECLINE, said)
+    return await command(
+        context, caller, id, Action.DECLINE, "decline", once, _of_doctor(caller), writing
+    )
+
+
+@router.post(
+    "/{id}/ask-evidence",
+    summary="Ask the patient for earlier records, once",
+    response_model=ConsultationOrder,
+    responses=COMMANDED,
+)
+async def ask_evidence(
+    id: Id, wanted: AskingForEvidence, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    """The time to accept stands still meanwhile. Without an answer by `evidenceBy` the money goes
+    back."""
+    writing = Writing(NoteKind.EVIDENCE_WANTED, {"wanted": wanted.wanted})
+    return await command(
+        context, caller, id, Action.ASK_EVIDENCE, "ask_evidence", once, _written, writing
+    )
+
+
+@router.post(
+    "/{id}/evidence",
+    summary="Send the records that the doctor asked for",
+    response_model=ConsultationOrder,
+    responses=COMMANDED,
+)
+async def give_evidence(
+    id: Id, given: GivingEvidence, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    files = file_ids(given.attachments, "attachments")
+    writing = Writing(NoteKind.EVIDENCE, {"description": given.description or ""}, files)
+    return await command(
+        context, caller, id, Action.GIVE_EVIDENCE, "give_evidence", once, _written, writing
+    )
+
+
+@router.post(
+    "/{id}/extend",
+    summary="The doctor gives more time",
+    response_model=ConsultationOrder,
+    responses=COMMANDED | refusals("not_allowed", "no_more_extensions"),
+)
+async def extend(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
+    """By `terms.extension`, `terms.extensions` times."""
+    return await command(context, caller, id, Action.PROLONG, "prolong", once, _plain)
+
+
+@router.post(
+    "/{id}/call",
+    summary="Ring the doctor and the patient, and connect them",
+    response_model=ConsultationOrder,
+    responses=COMMANDED | refusals("not_allowed", "no_more_calls"),
+)
+async def call(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
+    """Neither sees the other's number. A call that finds nobody is repeated by itself."""
+    return await command(context, caller, id, Action.CALL, "call", once, _plain)
+
+
+@router.post(
+    "/{id}/complete",
+    summary="Conclude with diagnosis and advice",
+    response_model=ConsultationOrder,
+    responses=COMMANDED | refusals("not_allowed", "diagnosis_not_allowed"),
+)
+async def complete(
+    id: Id, conclusion: Conclusion, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    order = await _seen(context, caller, id, Action.COMPLETE)
+    lawful = context.config.compliance is Compliance.CN_2022
+    if lawful and order.visit_kind == VisitKind.ADVICE:
+        if conclusion.diagnosis is not None:
+            raise Problem("diagnosis_not_allowed", rule="R01")
+    elif conclusion.diagnosis is None:
+        raise Problem.of_field("diagnosis", "Field required")
+    words = {"diagnosis": conclusion.diagnosis or "", "advice": conclusion.advice}
+    writing = Writing(NoteKind.CONCLUSION, words)
+    return await command(context, caller, id, Action.COMPLETE, "complete", once, _written, writing)
+
+
+@router.post(
+    "/{id}/unsuitable",
+    summary="转线下: it must be seen at a physical hospital; what was paid goes back",
+    response_model=ConsultationOrder,
+    responses=COMMANDED,
+)
+async def unsuitable(
+    id: Id, wanted: Unsuitable, caller: CurrentCaller, context: InContext, once: Once
+) -> Any:
+    writing = Writing(
+        NoteKind.UNSUITABLE, {"reason": wanted.reason, "advice": wanted.advice or wanted.reason}
+    )
+    return await command(
+        context, caller, id, Action.UNSUITABLE, "unsuitable", once, _written, writing
+    )
+
+
+@router.post(
+    "/{id}/cancel",
+    summary="Cancel before a doctor accepts; what was paid goes back",
+    response_model=ConsultationOrder,
+    responses=COMMANDED,
+)
+async def cancel(
+    id: Id, caller: CurrentCaller, context: InContext, once: Once, said: Saying | None = None
+) -> Any:
+    writing = _said(NoteKind.CANCEL, said)
+    return await command(context, caller, id, Action.CANCEL, "cancel", once, _plain, writing)
+
+
+@router.post(
+    "/{id}/rating",
+    summary="Rate it, once",
+    responses=refusals(
+        "not_authenticated", "forbidden", "not_found", "not_allowed", "invalid",
+        "idempotency_mismatch", "unavailable",
+    ),
+)  # fmt: skip
+async def give_rating(
+    id: Id, rating: Rating, caller: CurrentCaller, context: InContext, once: Once
+) -> ConsultationOrder:
+    """After it was completed, within `terms.rateWithin`."""
+    async with context.engine.begin() as connection:
+        order, capacity = await allowed_case(context, connection, caller, id, Action.RATE)
+        if await once.answered(connection) is None:
+            key = context.keyring.unwrap(order.patient_key)
+            comment = key.seal({"comment": rating.comment}) if rating.comment else None
+            within = TERMS.validate_python(order.terms).rate_within
+            if not await rate(connection, id, rating.rating, comment, within):
+                raise Problem("not_allowed", orderStatus=order.status)
+            await once.remember(connection, order.order_no)
+        order, _ = await allowed_case(context, connection, caller, id, Action.SEE)
+    return consultation_order(context, order, capacity)
+
+
+# How
+
+
+def _plain(by: ByPerson, note_id: int | None) -> object:
+    return by
+
+
+def _written(by: ByPerson, note_id: int | None) -> object:
+    return Written(by, note_id or 0)
+
+
+def _of_doctor(caller: Caller) -> Arg:
+    return lambda by, note_id: Accept(by, caller.doctor_id or 0, note_id)
+
+
+def _said(kind: NoteKind, said: Saying | None) -> Writing | None:
+    return Writing(kind, {"reason": said.reason}) if said and said.reason else None
+
+
+async def _seen(context: Context, caller: Caller, id: int, action: Action) -> Consultation:
+    async with context.engine.connect() as connection:
+        order, _ = await allowed_case(context, connection, caller, id, action)
+    return order
+
+
+async def command(
+    context: Context,
+    caller: Caller,
+    id: int,
+    action: Action,
+    update: str,
+    once: OnceOnly,
+    arg: Arg,
+    writing: Writing | None = None,
+) -> Any:
+    """Ask the consultation's workflow, and answer with the order as it then is."""
+    async with context.engine.begin() as connection:
+        order, capacity = await allowed_case(context, connection, caller, id, action)
+        await note_case_reading(connection, caller, capacity, order, action)
+        asked_before = await once.done_before(connection)
+        note_id = None
+        if writing and not asked_before:
+            note_id = await _write(context, connection, caller, order, writing)
+    by = ByPerson(capacity, caller.account_id)
+    asked = Command("consultation", order.order_no, action, update, arg(by, note_id))
+    return await case_command(context, caller, order, capacity, asked, once)
+
+
+async def case_command(
+    context: Context,
+    caller: Caller,
+    order: Consultation,
+    capacity: Capacity,
+    asked: Command,
+    once: OnceOnly,
+    reason: str | None = None,
+) -> Any:
+    """`reason`: an operator's, sealed in the audit."""
+
+    async def note_down(connection: AsyncConnection) -> None:
+        if reason is not None:
+            key = context.keyring.unwrap(order.patient_key)
+            await audit(
+                connection,
+                order.hospital_id,
+                asked.action,
+                order.order_no,
+                actor_role=capacity,
+                actor_id=caller.account_id,
+                note=(order.patient_key_id, key.seal({"note": reason})),
+            )
+
+    async def now() -> Consultation:
+        async with context.engine.connect() as connection:
+            found = await find_consultation(connection, context.hospital_id, order.id)
+        if found is None:
+            raise Problem("not_found")
+        return found
+
+    async def status_now() -> str:
+        return (await now()).status
+
+    async def answer() -> ConsultationOrder:
+        return consultation_order(context, await now(), capacity)
+
+    return await carry_out(
+        context,
+        caller,
+        asked,
+        once,
+        note_down=note_down,
+        status_now=status_now,
+        answer=answer,
+        location=f"/api/hospital/consultations/{order.id}",
+    )
+
+
+async def _write(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    order: Consultation,
+    writing: Writing,
+) -> int:
+    key = context.keyring.unwrap(order.patient_key)
+    return await write_note(
+        connection,
+        hospital_id=order.hospital_id,
+        order_no=order.order_no,
+        kind=writing.kind,
+        account_id=caller.account_id,
+        sealed=key.seal(writing.words),
+        files=writing.files,
+    )
