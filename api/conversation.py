@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -50,20 +51,33 @@ TICKET_VALID = timedelta(seconds=60)
 PER_MINUTE = 120  # messages of one account
 READ = ("not_authenticated", "forbidden", "not_found")
 EVENTS = "events"
+WORDS: dict[str, Any] = {
+    "content": {"type": "string", "maxLength": TEXT_AT_MOST},
+    "type": {"type": "string", "enum": list(MessageType)},
+}
 MESSAGE_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": wire.NewMessage.model_json_schema()},
-            "multipart/form-data": {
+            "application/json": {
                 "schema": {
                     "type": "object",
                     "required": ["type"],
                     "properties": {
-                        "content": {"type": "string", "maxLength": TEXT_AT_MOST},
-                        "type": {"type": "string", "enum": list(MessageType)},
-                        "file": {"type": "string", "format": "binary"},
+                        **WORDS,
+                        "fileId": {
+                            "type": ["integer", "null"],
+                            "description": "of a picture that was sent by `POST /files`",
+                        },
                     },
+                },
+                "example": {"type": "text", "content": "您好,请问哪里不舒服?"},
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {**WORDS, "file": {"type": "string", "format": "binary"}},
                 }
             },
         },
@@ -196,7 +210,7 @@ async def get_ticket(caller: CurrentCaller, context: InContext) -> wire.Ticket:
 @router.get(
     "/consultations/{id}/events",
     summary="What happens, as it happens",
-    response_class=EventStream,
+    response_class=StreamingResponse,
     responses={
         **refusals(*READ, "link_expired", "bad_signature", "too_many_requests", "invalid"),
         **STREAM,

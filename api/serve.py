@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import resource
 import socket
 from contextlib import AsyncExitStack, suppress
 
@@ -23,6 +24,7 @@ from runtime.lifecycles import TemporalLifecycles
 from runtime.temporal import connect
 
 POOL = 8  # connections to PostgreSQL: more only queue up inside it
+FILES = 16_384  # open at a time, sockets among them
 GOODBYE = 10  # seconds that requests under way get at the end
 
 
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    _allow_many_streams()
     return uvloop.run(_serve(args))  # uvicorn's own `loop` means nothing to a loop that runs
 
 
@@ -109,6 +112,14 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         files=Files(engine, storage, entry.keyring),
         streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
     )
+
+
+def _allow_many_streams() -> None:
+    """Each open stream is a file to the system, of which it gives 1024 unless asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from api.app import create_app
 from api.context import Context
 from db.keyring import Keyring
 from domain.access import Role
@@ -281,6 +282,17 @@ async def test_who_writes_too_fast_waits(
     answers = [await write(client, talk, patient) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [201, 201, 429]
     assert await talk.clinic.value("select count(*) from consultation_message") == 2
+
+
+async def test_the_document_says_what_is_sent_and_what_comes_back(context: Context) -> None:
+    paths = create_app(context).openapi()["paths"]
+    path = "/api/hospital/consultations/{id}"
+    sent = paths[f"{path}/messages"]["post"]["requestBody"]["content"]
+    assert sent.keys() == {"application/json", "multipart/form-data"}
+    assert "$defs" not in str(sent)
+    told = paths[f"{path}/events"]["get"]["responses"]
+    assert told["200"]["content"].keys() == {"text/event-stream"}
+    assert "204" in told
 
 
 async def test_typing_is_kept_nowhere(
