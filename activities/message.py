@@ -172,7 +172,10 @@ class MessageActivities:
         )
 
     def _address(self, recipient: Recipient, channel: Channel) -> str | None:
-        """Where this channel reaches the patient: looked up here, so that it is in no history."""
+        """Where this channel reaches the patient: looked up here, so that it is in no history.
+        None, too, where whom it is about was shredded: then there is nobody to tell."""
+        if recipient.person_key is None or recipient.account_key is None:
+            return None
         if channel is Channel.IN_APP:
             return f"account/{recipient.account_id}"
         if channel is Channel.SMS:

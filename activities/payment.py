@@ -27,6 +27,7 @@ from db.payment import (
     is_overdue,
     money_in_inbox,
     owe_refund,
+    owner_of,
     payments_of,
     record_payment,
     record_refund,
@@ -210,10 +211,13 @@ class PaymentActivities:
             return await all_went_back(connection, payment_no)
 
     async def _have_looked_at(self, connection: AsyncConnection, refund: Refund, why: str) -> None:
-        """A refund that does not go through by itself waits for an operator. Once at a time."""
+        """A refund that does not go through by itself waits for an operator, who is not the one
+        that gets the money. Once at a time."""
+        payer = await owner_of(connection, refund.hospital_id, refund.payment_no)
         stuck = replace(
             for_desk(WorkItemKind.REFUND_STUCK, refund.refund_no, self.lease),
             order_no=refund.order_no,
+            excluded=() if payer is None else (payer,),
             details={
                 "why": why,
                 "payment_no": refund.payment_no,

@@ -17,7 +17,7 @@ from activities.gateways.payment import (
     GatewayUnavailable,
     PaymentGateway,
 )
-from db.reconciliation import begin_run, books_for, file_difference, finish_run
+from db.reconciliation import begin_run, books_for, file_difference, finish_run, stop_runs
 from db.resume import may_run, resume_one, rows_that_run
 from domain.hospital import WorkItemPolicy
 from domain.reconciliation import (
@@ -129,6 +129,12 @@ class ReconciliationActivities:
         await self._file(wanted, run_id, [found], {}, RunStatus.NO_BILL)
 
     @activity.defn
+    async def record_stopped_runs(self, day: date) -> None:
+        """Nobody compares this day any more; what was compared is left as it is."""
+        async with self.engine.begin() as connection:
+            await stop_runs(connection, self.hospital_id, day)
+
+    @activity.defn
     async def find_suspects(self, day: date) -> Suspects:
         """Rows without a running workflow, and the reverse, as far as lists say. Look again before
         something is made of it."""
@@ -147,20 +153,23 @@ class ReconciliationActivities:
         How many were filed now."""
         wanted = ChannelDay(WORKFLOWS, suspects.day)
         run_id = await self._begin(wanted, RunStatus.RUNNING)
-        found, lost = [], []
-        for one in await self._still_open(suspects.lacking):
-            if not await self.workflows.runs(one):
-                found.append(astray(Code.ROW_WITHOUT_WORKFLOW, suspects.day, one))
-                lost.append(one)
-        needless = set(suspects.astray) - set(await self._still_open(suspects.astray))
+        lost = await self._lost(suspects.lacking)
+        found = [astray(Code.ROW_WITHOUT_WORKFLOW, suspects.day, one) for one in lost]
+        needless = set(suspects.astray) - await self._still_open(suspects.astray)
         for one in sorted(needless):
             if await self.workflows.runs(one):
                 found.append(astray(Code.WORKFLOW_WITHOUT_ROW, suspects.day, one))
         return await self._file(wanted, run_id, found, {}, lost=lost)
 
-    async def _still_open(self, ids: tuple[str, ...]) -> list[str]:
+    async def _lost(self, ids: tuple[str, ...]) -> list[str]:
+        """Temporal first, the rows after it: a workflow that ended meanwhile has closed its row."""
+        gone = {one for one in ids if not await self.workflows.runs(one)}
         async with self.engine.connect() as connection:
-            return sorted(await may_run(connection, list(ids)))
+            return sorted(gone & await rows_that_run(connection, YOUNG))
+
+    async def _still_open(self, ids: tuple[str, ...]) -> set[str]:
+        async with self.engine.connect() as connection:
+            return await may_run(connection, list(ids))
 
     async def _begin(self, wanted: ChannelDay, status: RunStatus) -> int:
         async with self.engine.begin() as connection:

@@ -21,6 +21,7 @@ from api import (
     notifications,
     operations,
     payments,
+    phone_calls,
     queue,
     reconciliation,
     rescheduling,
@@ -60,6 +61,7 @@ ROUTERS = (
     files.router,
     conversation.router,
     callbacks.router,
+    phone_calls.router,
 )
 
 

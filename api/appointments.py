@@ -17,7 +17,12 @@ from api.schemas.appointment import AppointmentOrder, NewAppointment, Note, Time
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.queue import PlaceInQueue
-from db.account import hold_patient, sealing_key_of_patient
+from db.account import (
+    SealingKey,
+    hold_patient,
+    sealing_key_of_account,
+    sealing_key_of_patient,
+)
 from db.appointment import (
     Appointment,
     OrderFilter,
@@ -307,10 +312,14 @@ async def keep_note(
     action: Action,
     note: str | None,
 ) -> None:
-    """What the person wrote, sealed in the audit: it is about this patient and goes with them."""
+    """What the person wrote, sealed in the audit: it is about this patient and goes with them;
+    about one who is gone already, with its writer."""
     if note is None:
         return
-    key = context.keyring.unwrap(order.patient_key)
+    if order.patient_key is None:
+        key = await sealing_key_of_account(connection, context.keyring, caller.account_id)
+    else:
+        key = SealingKey(order.patient_key_id, context.keyring.unwrap(order.patient_key))
     await audit(
         connection,
         order.hospital_id,
@@ -318,7 +327,7 @@ async def keep_note(
         order.order_no,
         actor_role=Actor.person(capacity, caller.account_id).role,
         actor_id=caller.account_id,
-        note=(order.patient_key_id, key.seal({"note": note})),
+        note=(key.id, key.key.seal({"note": note})),
     )
 
 

@@ -3,15 +3,15 @@
 from fastapi import APIRouter, Request
 from starlette.datastructures import FormData
 
-from activities.gateways.twilio_sms import BadSignature, MalformedCallback, TwilioCallbackVerifier
-from api.context import InContext
+from activities.gateways.twilio_sms import read_receipt
+from activities.gateways.twilio_wire import BadSignature, MalformedCallback, SignatureVerifier
+from api.context import Context, InContext
 from api.documented import refusals
 from api.problems import Problem
 from db.journal import audit
 from db.message import message_delivered
 from db.outbox import promise, receive
 from domain.message import Channel
-from runtime.gateways import CALLBACKS
 
 router = APIRouter(prefix="/callbacks", tags=["callbacks"])
 
@@ -23,27 +23,9 @@ router = APIRouter(prefix="/callbacks", tags=["callbacks"])
     responses=refusals("bad_signature", "malformed", "not_found"),
 )
 async def twilio_status(request: Request, context: InContext) -> None:
-    if context.settings.twilio is None:
-        raise Problem("not_found")
-    form = dict(_texts(await request.form()))
-    url = f"{context.settings.public_url}{CALLBACKS}/twilio"
-    if request.url.query:
-        url += f"?{request.url.query}"
+    form = await signed_form(request, context)
     try:
-        receipt = TwilioCallbackVerifier(context.settings.twilio.auth_token).parse(
-            url, form, request.headers.get("x-twilio-signature")
-        )
-    except BadSignature:
-        async with context.engine.begin() as connection:
-            await audit(
-                connection,
-                context.hospital_id,
-                "bad_signature",
-                "callbacks/twilio",
-                actor_role="stranger",
-                details={"address": request.client.host if request.client else None},
-            )
-        raise Problem("bad_signature") from None
+        receipt = read_receipt(str(request.url), form)
     except MalformedCallback:
         raise Problem("malformed") from None
     if not receipt.state.final:
@@ -76,6 +58,35 @@ async def twilio_status(request: Request, context: InContext) -> None:
                 args={"channel": Channel.SMS, "delivered": delivered},
             )
     context.doorbell.ring()
+
+
+async def signed_form(request: Request, context: Context) -> dict[str, str]:
+    """What Twilio posted to this route. Raises Problem `bad_signature`, which is audited, and
+    `not_found` where Twilio is not set up."""
+    twilio = context.settings.twilio
+    if twilio is None:
+        raise Problem("not_found")
+    form = dict(_texts(await request.form()))
+    # The address that Twilio called, not what is left of it behind a proxy.
+    url = f"{context.settings.public_url}{request.url.path}"
+    if request.url.query:
+        url += f"?{request.url.query}"
+    try:
+        SignatureVerifier(twilio.auth_token).verify(
+            url, form, request.headers.get("x-twilio-signature")
+        )
+    except BadSignature:
+        async with context.engine.begin() as connection:
+            await audit(
+                connection,
+                context.hospital_id,
+                "bad_signature",
+                request.url.path.removeprefix("/api/hospital/"),
+                actor_role="stranger",
+                details={"address": request.client.host if request.client else None},
+            )
+        raise Problem("bad_signature") from None
+    return form
 
 
 def _texts(form: FormData) -> list[tuple[str, str]]:

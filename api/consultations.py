@@ -116,6 +116,7 @@ async def _order(
         type=new.type,
         way=new.way,
         department_id=department_id,
+        patient_id=patient_id,
         terms=Terms.of(context.config.policies.consultation, new.type, new.urgency),
         scheduled_at=_scheduled(context, new, now),
         judged=lawful and follow_up,
@@ -129,7 +130,6 @@ async def _order(
     row = NewRow(
         hospital_id=context.hospital_id,
         account_id=caller.account_id,
-        patient_id=patient_id,
         case=case,
         progress=_beginning(case, new, price, now),
         urgency=new.urgency,

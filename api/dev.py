@@ -7,15 +7,20 @@ import datetime as dt
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from pydantic import Field
 
 from activities.gateways.payment import GatewayRefused, GatewayUnavailable
 from activities.gateways.sandbox_payment import SandboxControls, sandbox_http
 from api.context import Context, InContext, Transaction
 from api.documented import refusals
 from api.fields import shown_phone, to_e164
+from api.phone_calls import announce
 from api.problems import Problem
-from api.schemas.base import Money, Schema
+from api.schemas.base import Duration, Money, Schema
+from api.schemas.phone_call import PhoneCall
 from db.message import sent_messages
+from db.phone_call import close_call, doctor_joined, find_call, talk_began
+from domain.phone_call import Outcome
 from runtime.demo import demo_accounts, load_demo
 
 LONGEST_DELAY = dt.timedelta(days=1)
@@ -75,6 +80,41 @@ def _index_of(context: Context, to: str) -> bytes:
         return context.keyring.blind("phone", to_e164(to))
     except ValueError:
         raise Problem.of_field("to", "expected a phone number or an e-mail address") from None
+
+
+class EndOfCall(Schema):
+    outcome: Outcome
+    duration: Annotated[
+        Duration, Field(ge=dt.timedelta(), le=LONGEST_DELAY, description="of the talk, ISO 8601")
+    ] = dt.timedelta()
+
+
+@router.post(
+    "/calls/{callNo}/end",
+    summary="A call of the console provider ends like this",
+    responses=refusals("not_found", "invalid"),
+)
+async def end_of_call(
+    context: InContext,
+    call_no: Annotated[str, Path(alias="callNo", max_length=64)],
+    end: EndOfCall,
+) -> PhoneCall:
+    """Plays the provider's callback. A call that is over already is left as it is."""
+    async with context.engine.begin() as connection:
+        call = await find_call(connection, call_no)
+        if call is None or call.provider != "console":
+            raise Problem("not_found")
+        if end.outcome is Outcome.TALKED:
+            await doctor_joined(connection, call_no)
+            await talk_began(connection, call_no)
+        seconds = int(end.duration.total_seconds()) if end.outcome is Outcome.TALKED else 0
+        ended = await close_call(connection, call_no, end.outcome, duration=seconds)
+        await announce(connection, call_no, ended)
+        call = await find_call(connection, call_no)
+    context.doorbell.ring()
+    if call is None:
+        raise Problem("not_found")
+    return PhoneCall.of(call)
 
 
 class PaidAtGateway(Schema):

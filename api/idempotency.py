@@ -33,7 +33,7 @@ class OnceOnly:
     """A caller's key with what it stands for. Without a key every request is a new one."""
 
     account_id: int
-    key: str | None
+    key: str | None  # hashed: what clients put into it is not ours to keep
     body_hash: bytes
 
     async def answered(self, connection: AsyncConnection) -> str | None:
@@ -74,7 +74,14 @@ async def get_once(
 def once_of(request: Request, caller: Caller, key: str | None, body: bytes) -> OnceOnly:
     """For routes that read the body for themselves."""
     path = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
-    return OnceOnly(caller.account_id, key, hashlib.sha256(path + body).digest())
+    body_hash = hashlib.sha256(path + body).digest()
+    named = None if key is None else hashed(caller.account_id, key)
+    return OnceOnly(caller.account_id, named, body_hash)
+
+
+def hashed(account_id: int, key: str) -> str:
+    """The same key of two accounts is two keys."""
+    return hashlib.sha256(f"{account_id}\0{key}".encode()).hexdigest()
 
 
 Once = Annotated[OnceOnly, Depends(get_once)]

@@ -1,6 +1,5 @@
 """Appointments (预约订单) as their readers see them: opened seals, nothing decided."""
 
-from datetime import date
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,13 +13,16 @@ from api.schemas.appointment import (
     TimelineActor,
     TimelineEntry,
 )
-from db.account import PatientDetails, open_patient
+from db.account import open_patient
 from db.appointment import TERMS, Appointment
 from db.journal import log_access
+from db.keyring import Shredded
 from domain.access import Caller, Capacity, Stake
 from domain.account import age_on
 from domain.appointment import AppointmentStatus
 from domain.order import Actor, Move
+
+SHREDDED = "已删除"  # instead of a name that cannot be read any more
 
 
 def stake_of(order: Appointment) -> Stake:
@@ -32,16 +34,15 @@ def is_paid(order: Appointment) -> bool:
 
 
 def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
-    patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
-    account = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    person = person_of(context, order)
     paid = is_paid(order)
     return AppointmentOrder(
         id=order.id,
         order_no=order.order_no,
         user_id=order.account_id,
-        user_name=account.get("name") or patient.name,
-        phone=shown_phone(patient.phone),
-        id_card=patient.id_card,
+        user_name=_holder(context, order) or person["name"],
+        phone=person["phone"],
+        id_card=person["id_card"],
         hospital_id=order.hospital_id,
         hospital_name=context.config.hospital.name,
         department_id=order.department_id,
@@ -55,7 +56,7 @@ def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
         status=AppointmentStatus(order.status),
         price=order.price,
         paid=paid,
-        patient_info=_patient(patient, order.date),
+        patient_info=PatientOfOrder(**person),
         check_in=order.check_in_time is not None,
         check_in_time=order.check_in_time,
         created_at=order.created_at,
@@ -108,21 +109,34 @@ async def note_reading(
     )
 
 
-def _patient(patient: PatientDetails, on: date) -> PatientOfOrder:
-    return PatientOfOrder(**_shown(patient), age=age_on(patient.birth_date, on))
-
-
-def _shown(patient: PatientDetails) -> dict[str, Any]:
+def person_of(context: Context, order: Appointment) -> dict[str, Any]:
+    """Whom it is for. An order outlives a person whose key was thrown away: theirs is empty."""
+    try:
+        patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
+    except Shredded:
+        return {"name": SHREDDED, "gender": None, "id_card": "", "phone": "", "age": None}
     return {
         "name": patient.name,
         "gender": patient.gender,
         "id_card": patient.id_card,
         "phone": shown_phone(patient.phone),
+        "age": age_on(patient.birth_date, order.date),
     }
 
 
+def _holder(context: Context, order: Appointment) -> str | None:
+    """The account's own name, if it has given one."""
+    try:
+        name: str | None = context.keyring.unwrap(order.account_key).open(order.account_sealed)[
+            "name"
+        ]
+    except Shredded:
+        return SHREDDED
+    return name
+
+
 def symptoms_of(context: Context, order: Appointment) -> str | None:
-    if order.symptoms is None:
+    if order.symptoms is None or order.patient_key is None:
         return None
     opened: str = context.keyring.unwrap(order.patient_key).open(order.symptoms)["symptoms"]
     return opened

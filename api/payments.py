@@ -1,11 +1,15 @@
 """Paying an order, and what the gateway calls back."""
 
+import asyncio
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
+from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.service import RPCError
 
 from activities.gateways.payment import (
     BadCallback,
@@ -13,14 +17,18 @@ from activities.gateways.payment import (
     EventKind,
     GatewayError,
     GatewayEvent,
+    GatewayRefused,
     Payer,
+    PaymentGateway,
 )
-from api.commands import allow
+from activities.lifecycles import NoLifecycle
+from api.commands import FINISH_WITHIN, allow
 from api.context import Context, CurrentCaller, InContext, Transaction
 from api.documented import refusals
 from api.fields import today_at
-from api.idempotency import Once
-from api.problems import Problem
+from api.idempotency import Once, OnceOnly
+from api.problems import KINDS, Problem, answer
+from api.schemas.base import Schema
 from api.schemas.payment import NewPayment, Payment, Refund
 from api.schemas.payment import Payer as NewPayer
 from db.journal import audit
@@ -38,7 +46,7 @@ from db.payment import (
 )
 from domain.access import APPOINTMENT, CONSULTATION, Action, Caller, Stake
 from domain.order import NumberPrefix, OrderKind, kind_of, new_number
-from domain.payment import PaymentStatus
+from domain.payment import PaymentStatus, Settlement
 
 log = structlog.get_logger(__name__)
 router = APIRouter(prefix="/payments", tags=["payments"])
@@ -59,7 +67,7 @@ REFUND = ("refund_no",)
         200: {"description": "The order's payment that is open already", "model": Payment},
         **refusals(
             "not_authenticated", "forbidden", "not_found", "not_payable", "channel_unavailable",
-            "invalid", "idempotency_mismatch", "unavailable",
+            "payment_refused", "invalid", "idempotency_mismatch", "try_again", "unavailable",
         ),
     },
 )  # fmt: skip
@@ -67,20 +75,70 @@ async def pay(
     new: NewPayment, caller: CurrentCaller, context: InContext, once: Once, response: Response
 ) -> Payment:
     """Opens a payment at the gateway and says where to pay (`payUrl`), or what the payer's app
-    hands to WeChat (`payParams`). While one is open, it comes back, whatever channel it has."""
-    async with context.engine.begin() as connection:
-        earlier = await once.answered(connection)
-        if earlier is None:
-            payment, made = await _open(context, connection, caller, new)
-            await once.remember(connection, payment.payment_no)
-        else:
-            payment, made = await _found(connection, earlier), True
+    hands to WeChat (`payParams`). While one is open on this channel, it comes back. One that is
+    open on another is closed first, and a new one opened; if it was paid, that one comes back."""
+    try:
+        payment, made = await _opened(context, caller, new, once)
+    except _OnAnotherChannel as other:
+        await _settle(context, other.payment_no)
+        try:
+            payment, made = await _opened(context, caller, new, once, settled=other.payment_no)
+        except _OnAnotherChannel:  # somebody asks for the other channel at the same time
+            raise Problem("try_again") from None
     context.doorbell.ring()
     payment, params = await _prepaid(context, payment, new.payer)
     if not made:
         response.status_code = 200
     async with context.engine.connect() as connection:
         return await _shown(connection, payment, params)
+
+
+class _OnAnotherChannel(Exception):
+    """The order has an open payment, opened for another way of paying. What was begun for this
+    request is rolled back."""
+
+    def __init__(self, payment_no: str) -> None:
+        super().__init__(payment_no)
+        self.payment_no = payment_no
+
+
+async def _opened(
+    context: Context,
+    caller: Caller,
+    new: NewPayment,
+    once: OnceOnly,
+    settled: str | None = None,
+) -> tuple[PaymentRecord, bool]:
+    """The order's payment, and whether it is this request's. `settled`: one that was just asked
+    to settle; if money was in it, it is the answer."""
+    async with context.engine.begin() as connection:
+        earlier = await once.answered(connection)
+        if earlier is not None:
+            return await _found(connection, earlier), True
+        payment, made = None, False
+        if settled is not None:
+            standing = await _found(connection, settled)
+            payment = standing if standing.status is PaymentStatus.PAID else None
+        if payment is None:
+            payment, made = await _open(context, connection, caller, new)
+        if payment.status is PaymentStatus.PENDING and payment.channel != new.channel:
+            raise _OnAnotherChannel(payment.payment_no)
+        await once.remember(connection, payment.payment_no)
+        return payment, made
+
+
+async def _settle(context: Context, payment_no: str) -> None:
+    """Have the payment's own workflow close it, or find that it was paid: two codes for one order
+    are never good at once. Problem `try_again` while its gateway does not answer."""
+    asking = context.lifecycles.ask(
+        "payment", payment_no, "settle_or_close", result=Settlement, update_id="other_channel"
+    )
+    try:
+        await asyncio.wait_for(asking, FINISH_WITHIN.total_seconds())
+    except NoLifecycle:  # over already
+        return
+    except (TimeoutError, RPCError, RuntimeError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        raise Problem("try_again", retry_after=2) from None
 
 
 async def _open(
@@ -122,8 +180,6 @@ async def _prepaid(
     gateway = context.payments.get(payment.channel)
     if gateway is None:
         raise Problem("channel_unavailable")
-    if gateway.needs_payer and payer is None:
-        return payment, None
     try:
         prepay = await gateway.prepay(
             payment.payment_no,
@@ -136,6 +192,8 @@ async def _prepaid(
         log.warning("prepay_failed", payment_no=payment.payment_no, reason=error.code)
         if error.code == "bad_payer":
             raise Problem.of_field("payer.openid", "is not a payer of this app") from None
+        if isinstance(error, GatewayRefused):
+            raise Problem("payment_refused") from None
         raise Problem("unavailable", retry_after=2) from None
     if prepay.pay_url is None:
         return payment, prepay.pay_params
@@ -158,16 +216,32 @@ async def get_payment(
     return await _shown(connection, await _found(connection, payment_no))
 
 
+class CallbackAnswer(Schema):
+    code: Literal["SUCCESS", "FAIL"]
+    message: str | None = None
+
+
+def _refused_either_way(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """As a problem document, and in WeChat's form."""
+    documented = refusals(*codes)
+    schema = {"$ref": "#/components/schemas/CallbackAnswer"}
+    for one in documented.values():
+        one["content"]["application/json"] = {"schema": schema}
+    return documented
+
+
 @router.post(
     "/notify/{channel}",
     summary="What the gateway calls back",
-    responses=refusals("bad_signature", "malformed", "not_found"),
+    response_model=CallbackAnswer,
+    response_model_exclude_none=True,
+    responses=_refused_either_way("bad_signature", "malformed") | refusals("not_found"),
 )
 async def notify(
     channel: Annotated[str, Path(max_length=64)], request: Request, context: InContext
-) -> dict[str, str]:
+) -> Any:
     """Verified, kept by its event id, then relayed. A repeat is told `SUCCESS` and changes
-    nothing."""
+    nothing. WeChat is refused in its own form, `{"code": "FAIL", "message": …}`."""
     gateway = context.payments.get(channel)
     if gateway is None:
         raise Problem("not_found")
@@ -177,14 +251,22 @@ async def notify(
     except BadSignature as error:
         log.warning("callback_refused", channel=channel, reason=error.code)
         await _audit_forgery(context, channel, error.code, request)
-        raise Problem("bad_signature") from None
+        return _refused(request, gateway, "bad_signature")
     except BadCallback as error:
         log.error("callback_not_understood", channel=channel, reason=error.code)
-        raise Problem("malformed") from None
+        return _refused(request, gateway, "malformed")
     async with context.engine.begin() as connection:
         await _take_down(connection, channel, event)
     context.doorbell.ring()
     return {"code": "SUCCESS"}
+
+
+def _refused(request: Request, gateway: PaymentGateway, code: str) -> Response:
+    """The status is the problem's either way."""
+    if not gateway.refused_in_own_form:
+        return answer(request, Problem(code))
+    kind = KINDS[code]
+    return JSONResponse({"code": "FAIL", "message": kind.zh}, kind.status)
 
 
 async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEvent) -> None:

@@ -96,6 +96,9 @@ KINDS: dict[str, Kind] = {
     "queue_empty": Kind(409, "没有候诊患者。", "Nobody is waiting."),
     "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
+    "payment_refused": Kind(
+        409, "支付机构拒绝了该笔支付。", "The gateway refuses this payment, for good."
+    ),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
     # Consultations
     "red_flag": Kind(

@@ -12,7 +12,7 @@ from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
-from api.orders import note_reading, stake_of, symptoms_of
+from api.orders import note_reading, person_of, stake_of, symptoms_of
 from api.problems import Problem
 from api.schedules import wanted_days
 from api.schemas.base import Page
@@ -27,11 +27,11 @@ from api.schemas.queue import (
     QueuedPatient,
     SessionQueue,
 )
-from db.account import open_patient
 from db.appointment import (
     Calling,
     NoSuchSession,
     QueueEntry,
+    SessionCalledOff,
     SessionFigures,
     SessionsWanted,
     call_again,
@@ -44,7 +44,6 @@ from db.appointment import (
     queue_of_session,
 )
 from domain.access import APPOINTMENT, Action, Caller, Capacity, office
-from domain.account import age_on
 from domain.appointment import AppointmentStatus
 
 router = APIRouter(tags=["queue"])
@@ -57,6 +56,7 @@ CALLED = (
     "invalid",
     "idempotency_mismatch",
     "unavailable",
+    "called_off",
 )
 Act = Callable[[AsyncConnection, Calling], Awaitable[str]]
 
@@ -203,7 +203,10 @@ async def _call(context: Context, caller: Caller, once: OnceOnly, act: Act) -> D
     async with context.engine.begin() as connection:
         order_no = await once.answered(connection)
         if order_no is None:
-            order_no = await act(connection, by)
+            try:
+                order_no = await act(connection, by)
+            except SessionCalledOff:
+                raise Problem("called_off") from None
             await once.remember(connection, order_no)
         entry = await _entry(context, connection, order_no)
         await note_reading(connection, caller, Capacity.ITS_DOCTOR, entry.order, Action.CALL)
@@ -245,14 +248,14 @@ def _patient(context: Context, entry: QueueEntry) -> DoctorsPatient:
 
 def _shown(context: Context, entry: QueueEntry) -> dict[str, Any]:
     order = entry.order
-    patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
+    person = person_of(context, order)
     return {
         "id": order.id,
         "order_no": order.order_no,
         "patient_id": order.patient_id,
-        "name": patient.name,
-        "gender": patient.gender,
-        "age": age_on(patient.birth_date, order.date),
+        "name": person["name"],
+        "gender": person["gender"],
+        "age": person["age"],
         "queue_number": order.queue_number,
         "status": order.status,
         "check_in_time": order.check_in_time,

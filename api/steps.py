@@ -76,6 +76,10 @@ ORDERS: dict[str, dict[Language, str]] = {
         Language.EN: "At {at} the doctor is asked to conclude.",
     },
     "redial": {Language.ZH: "{at} 再次拨打。", Language.EN: "At {at} it is dialled again."},
+    "settle_call": {
+        Language.ZH: "{at} 向电话服务商查询通话结果。",
+        Language.EN: "At {at} the phone company is asked how the call ended.",
+    },
     "end_window": {
         Language.ZH: "{at} 问诊时间结束;医生未答复则全额退款。",
         Language.EN: "At {at} its time is over; refunded if the doctor never answered.",

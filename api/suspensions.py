@@ -61,13 +61,14 @@ async def _file(
     context: Context, connection: AsyncConnection, caller: Caller, id: int, note: str
 ) -> None:
     suspension = await _found(context, connection, caller, id)
-    if not suspension.stands:
+    if not suspension.stands or suspension.patient_key is None:  # nobody is left to book for
         raise Problem("not_allowed")
     lease = context.config.policies.work_items.lease
     new = replace(
         for_desk(WorkItemKind.SUSPENSION_LIFT, suspension.order_no, lease),
         order_no=suspension.order_no,
         round=0,  # one appeal a suspension
+        excluded=(caller.account_id,),  # staff are patients too, and nobody judges themselves
         due_at=suspension.ends_at,
     )
     sealed = context.keyring.unwrap(suspension.patient_key).seal({"note": note})

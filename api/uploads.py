@@ -16,7 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from activities.file import Content, TooSlow
 from activities.gateways.storage import StorageAway
 from api.context import Context
-from api.idempotency import OnceOnly
+from api.idempotency import OnceOnly, hashed
 from api.limits import too_often
 from api.problems import Problem
 from db.rate_limit import Limit, TooOften, count
@@ -71,7 +71,8 @@ def once_for(request: Request, caller: Caller, key: str | None, form: Form) -> O
     for name, value in sorted(form.fields.items()):
         held.update(f"{name}\0{value}\0".encode())
     held.update(hashlib.sha256(form.file or b"").digest())
-    return OnceOnly(caller.account_id, key, held.digest())
+    named = None if key is None else hashed(caller.account_id, key)
+    return OnceOnly(caller.account_id, named, held.digest())
 
 
 async def keep_upload(

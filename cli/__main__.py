@@ -21,6 +21,7 @@ COMMANDS = {
     "sandbox-gateway": ("sandbox.gateway", "stand in for the payment gateway"),
     "migrate": ("cli.migrate", "bring the database and Temporal's search attributes up to date"),
     "seed": ("cli.seed", "load the configuration and the demonstration data"),
+    "operator": ("cli.operator", "make somebody an operator, such as the first one"),
     "keys": ("cli.keys", "make a keyring, rotate its keys, wrap data keys anew"),
     "resume": ("cli.resume", "give every unfinished order its workflow again, after a restore"),
     "bench": ("cli.bench", "measure a running system"),

@@ -168,6 +168,15 @@ async def finish_run(
     )
 
 
+async def stop_runs(connection: AsyncConnection, hospital_id: int, day: date) -> None:
+    """Those of this day that are not finished never will be."""
+    await connection.execute(
+        update(RunRow)
+        .where(RunRow.hospital_id == hospital_id, RunRow.day == day, RunRow.finished_at.is_(None))
+        .values(status=RunStatus.STOPPED, finished_at=func.now())
+    )
+
+
 async def file_difference(
     connection: AsyncConnection,
     hospital_id: int,

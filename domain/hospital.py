@@ -159,6 +159,7 @@ class MessagePolicy:
     order: tuple[str, ...] = ("sms", "email")
     sms: str = "console"  # console | twilio
     email: str = "console"  # console | smtp
+    voice: str = "console"  # console | twilio: who bridges phone consultations
     receipt_timeout: timedelta = timedelta(minutes=2)
     default_language: str = "zh"
 

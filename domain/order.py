@@ -23,6 +23,7 @@ class NumberPrefix(StrEnum):
     REFUND = "R"
     STOP_CLINIC = "S"
     WORK_ITEM = "W"
+    PHONE_CALL = "T"
 
 
 def new_number(prefix: NumberPrefix, today: date) -> str:

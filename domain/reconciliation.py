@@ -29,6 +29,7 @@ class RunStatus(StrEnum):
     WAITING = "waiting"  # for the bill
     DONE = "done"
     NO_BILL = "no_bill"
+    STOPPED = "stopped"  # by an operator, before it was over
 
 
 class MoneyKind(StrEnum):

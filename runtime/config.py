@@ -136,6 +136,7 @@ RULES: dict[str, Rule] = {
     "policies.messages.order": _one_of("sms", "email"),
     "policies.messages.sms": _one_of("console", "twilio"),
     "policies.messages.email": _one_of("console", "smtp"),
+    "policies.messages.voice": _one_of("console", "twilio"),
     "policies.messages.receipt_timeout": _LASTING,
     "policies.messages.default_language": _one_of("zh", "en"),
     "policies.accounts.code_valid": _LASTING,

@@ -56,6 +56,8 @@ def refuse_stand_ins(config: HospitalConfig) -> None:
     stand_ins = {
         "payment.channels": "sandbox" in config.policies.payment.channels,
         "messages.sms": messages.sms == "console",
+        # Where no phone consultation has a price nobody is ever rung.
+        "messages.voice": messages.voice == "console" and bool(config.consultation_prices.phone),
         "messages.email": messages.email == "console" and "email" in messages.order,
     }
     for name, is_one in stand_ins.items():

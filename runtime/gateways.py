@@ -15,12 +15,15 @@ from activities.gateways.sms import ConsoleSms, SmsGateway
 from activities.gateways.smtp_email import Security, SmtpEmail
 from activities.gateways.storage import Storage
 from activities.gateways.twilio_sms import TwilioSms
+from activities.gateways.twilio_voice import TwilioVoice
+from activities.gateways.voice import ConsoleVoice, VoiceGateway
 from domain.hospital import HospitalConfig
 from runtime.settings import Settings, SettingsError
 from runtime.wechat_pay import open_wechat_pay
 
 NOTIFY = "/api/hospital/payments/notify"
 CALLBACKS = "/api/hospital/callbacks"
+CALLS = f"{CALLBACKS}/twilio/calls"
 # What a channel cannot do without.
 NEEDED = {
     "sandbox": "HOSPITAL_SANDBOX_GATEWAY_URL or HOSPITAL_SANDBOX_GATEWAY_SECRET",
@@ -35,6 +38,11 @@ def open_sms(settings: Settings, config: HospitalConfig, stack: AsyncExitStack) 
         return ConsoleSms()
     if settings.twilio is None:
         raise SettingsError("policies.messages.sms is twilio, but TWILIO_ACCOUNT_SID is not set")
+    if not (settings.twilio.messaging_service_sid or settings.twilio.from_number):
+        raise SettingsError(
+            "policies.messages.sms is twilio, but neither TWILIO_MESSAGING_SERVICE_SID nor "
+            "TWILIO_FROM_NUMBER is set"
+        )
     sms = TwilioSms(
         account_sid=settings.twilio.account_sid,
         auth_token=settings.twilio.auth_token,
@@ -45,6 +53,29 @@ def open_sms(settings: Settings, config: HospitalConfig, stack: AsyncExitStack) 
     )
     stack.push_async_callback(sms.aclose)
     return sms
+
+
+def open_voice(settings: Settings, config: HospitalConfig, stack: AsyncExitStack) -> VoiceGateway:
+    """Raises SettingsError when the chosen provider has no account or no number here, and when it
+    could not reach us safely: one answer to it has the patient's number."""
+    if config.policies.messages.voice == "console":
+        return ConsoleVoice()
+    twilio = settings.twilio
+    if twilio is None:
+        raise SettingsError("policies.messages.voice is twilio, but TWILIO_ACCOUNT_SID is not set")
+    if twilio.voice_number is None:
+        raise SettingsError("policies.messages.voice is twilio, but TWILIO_VOICE_NUMBER is not set")
+    if twilio.base_url is None and not settings.public_url.startswith("https://"):
+        raise SettingsError("HOSPITAL_PUBLIC_URL is not https, and calls by Twilio need that")
+    voice = TwilioVoice(
+        account_sid=twilio.account_sid,
+        auth_token=twilio.auth_token,
+        number=twilio.voice_number,
+        callbacks=f"{settings.public_url}{CALLS}",
+        base_url=twilio.base_url,
+    )
+    stack.push_async_callback(voice.aclose)
+    return voice
 
 
 def open_email(settings: Settings, config: HospitalConfig) -> EmailGateway:

@@ -35,6 +35,7 @@ class TwilioSettings:
     auth_token: str = field(repr=False)
     messaging_service_sid: str | None
     from_number: str | None
+    voice_number: str | None  # who calls, on both phones of a bridged call
     base_url: str | None  # a stand-in for Twilio's API, for tests
 
 
@@ -152,11 +153,20 @@ def _twilio(environ: Mapping[str, str]) -> TwilioSettings | None:
     token = environ.get("TWILIO_AUTH_TOKEN")
     service = environ.get("TWILIO_MESSAGING_SERVICE_SID") or None
     number = environ.get("TWILIO_FROM_NUMBER") or None
+    voice = environ.get("TWILIO_VOICE_NUMBER") or None
     if not token:
         raise SettingsError("TWILIO_ACCOUNT_SID is set but TWILIO_AUTH_TOKEN is not")
-    if not (service or number):
-        raise SettingsError("Twilio needs TWILIO_MESSAGING_SERVICE_SID or TWILIO_FROM_NUMBER")
-    return TwilioSettings(sid, token, service, number, environ.get("TWILIO_BASE_URL") or None)
+    if not (service or number or voice):
+        raise SettingsError(
+            "Twilio needs TWILIO_MESSAGING_SERVICE_SID or TWILIO_FROM_NUMBER for SMS, "
+            "TWILIO_VOICE_NUMBER for calls"
+        )
+    if voice and not re.fullmatch(r"\+[1-9][0-9]{6,14}", voice):
+        raise SettingsError(
+            "TWILIO_VOICE_NUMBER does not fit; expected a number like +861012345678"
+        )
+    base_url = environ.get("TWILIO_BASE_URL") or None
+    return TwilioSettings(sid, token, service, number, voice, base_url)
 
 
 def _wechat_pay(environ: Mapping[str, str]) -> WechatPaySettings | None:

@@ -60,7 +60,7 @@ DUE = text(
 KEPT = text("delete from outbox where id = any(:ids)")
 LATER = text(
     """update outbox set attempts = attempts + 1, error = :error,
-           due_at = now() + least(power(2, attempts), 300) * interval '1 second'
+           due_at = now() + least(power(2, least(attempts, 9)), 300) * interval '1 second'
      where id = :id"""
 )
 WAITING = text(
@@ -259,11 +259,21 @@ async def _serve(args: argparse.Namespace) -> int:
         tidying = keep_tidy(engine, files, entry.config.policies.files.orphan_after)
         await stack.enter_async_context(running(listening, tidying))
         relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
-        relaying = asyncio.create_task(relay.run(rung, stop))
-        await stop.wait()
+        await relay_until(stop, rung, relay)
+    return 0
+
+
+async def relay_until(stop: asyncio.Event, rung: asyncio.Event, relay: Relay) -> None:
+    """Until told to stop. A relay that breaks takes the process with it, to be started again:
+    one that seems to live and keeps nothing would be missed by nobody."""
+    relaying = asyncio.create_task(relay.run(rung, stop))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({relaying, stopping}, return_when=asyncio.FIRST_COMPLETED)
         rung.set()
         await relaying
-    return 0
+    finally:
+        stopping.cancel()
 
 
 async def _connected(entry: Entry, stop: asyncio.Event, metrics: str | None) -> Client | None:

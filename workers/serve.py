@@ -24,7 +24,7 @@ from activities.work_item import WorkItemActivities
 from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
-from runtime.gateways import open_email, open_payments, open_sms
+from runtime.gateways import open_email, open_payments, open_sms, open_voice
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import served
@@ -124,7 +124,6 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.config.hospital.id,
         entry.config.policies.consultation.seen_within,
     )
-    calls = PhoneCallActivities()
     work_items = WorkItemActivities(engine, entry.config.hospital.id)
     messages = MessageActivities(
         engine,
@@ -134,6 +133,13 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         open_sms(entry.settings, entry.config, stack),
         open_email(entry.settings, entry.config),
         entry.settings.public_url,
+        entry.metrics.message,
+    )
+    phone_calls = PhoneCallActivities(
+        engine,
+        entry.keyring,
+        entry.config.hospital.id,
+        open_voice(entry.settings, entry.config, stack),
         entry.metrics.message,
     )
     stops = StopClinicActivities(engine, lifecycles)
@@ -152,7 +158,6 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             appointments.find_suspension,
             consultations.record_consultation,
             consultations.next_to_ring,
-            calls.place_call,
             payments.settle_order,
             payments.ask_for_money,
             payments.close_payment,
@@ -163,6 +168,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             payments.make_refund,
             payments.nothing_left,
             messages.plan_message,
+            phone_calls.settle_call,
             stops.next_to_call_off,
             stops.call_off_order,
             stops.count_open_orders,
@@ -172,10 +178,11 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             reconciliation.channels_to_reconcile,
             reconciliation.reconcile_channel,
             reconciliation.give_up_bill,
+            reconciliation.record_stopped_runs,
             reconciliation.find_suspects,
             reconciliation.file_suspects,
         ],
-        MESSAGES: [messages.send_message],
+        MESSAGES: [messages.send_message, phone_calls.place_call],
     }
 
 

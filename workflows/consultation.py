@@ -14,6 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.phone_call import PhoneCallActivities, PlaceCall
     from domain.access import Capacity
     from domain.consultation import (
+        BY_ITSELF,
         Ask,
         ConsultationMove,
         ConsultationStart,
@@ -29,14 +30,18 @@ with workflow.unsafe.imports_passed_through():
         accepted,
         call_ended,
         come_to_nothing,
+        dialled,
         evidence_given,
         evidence_wanted,
         given_until,
+        not_dialled,
         paid,
         prolonged,
         silence_is_free,
         somebody_came_or_left,
+        talk_limit,
     )
+    from domain.consultation.endings import news_of, refund_cause
     from domain.message import Template
     from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause
@@ -45,21 +50,10 @@ with workflow.unsafe.imports_passed_through():
     from workflows.finishing import finish
     from workflows.money import owe_refund, settle
     from workflows.operators import Waiting, show, show_place
-    from workflows.options import DB_WRITE, DIAL
+    from workflows.options import DB_WRITE, DIAL, GATEWAY
     from workflows.telling import tell, tell_doctor
 
 S = ConsultationStatus
-BY_ITSELF = {
-    Step.CLOSE_UNPAID: "it is cancelled",
-    Step.RING: "the next doctor is rung",
-    Step.REMIND_DOCTOR: "the doctor is reminded",
-    Step.GIVE_UP_EVIDENCE: "the money goes back",
-    Step.GIVE_UP_WAITING: "the money goes back",
-    Step.DOCTOR_ABSENT: "the money goes back",
-    Step.ASK_TO_CONCLUDE: "the doctor is asked to conclude",
-    Step.REDIAL: "the patient is dialled again",
-    Step.END_WINDOW: "it is completed, or refunded if the doctor never answered",
-}
 
 
 @workflow.defn
@@ -109,6 +103,8 @@ class ConsultationWorkflow:
                 await self._tell_doctor(Template.CONSULTATION_CONCLUDE)
             case Step.REDIAL:
                 await self._dial(SYSTEM)
+            case Step.SETTLE_CALL:
+                await self._settle_call()
             case Step.END_WINDOW:
                 status, reason = silence_is_free(self.progress)
                 await self._end(status, "window_over", reason)
@@ -150,8 +146,8 @@ class ConsultationWorkflow:
             settlement = await settle(self.case.order_no)
             payment_no = settlement.payment_no if settlement.paid else None
         if payment_no is not None:
-            await owe_refund(payment_no, _cause(p.reason))
-        await self._tell(_news_of(p.reason))
+            await owe_refund(payment_no, refund_cause(p.reason))
+        await self._tell(news_of(p.reason))
 
     # What machines report
 
@@ -181,7 +177,7 @@ class ConsultationWorkflow:
     @workflow.signal(name="call_ended")
     async def hear_call_ended(self, ended: CallEnded) -> None:
         p = self.progress
-        if p.status is S.CONSULTING and p.calling and ended.attempt == p.calls:
+        if self._is_calling(ended.attempt):
             changed = call_ended(self.case, p, ended, workflow.now())
             await self._move("call_ended", **changed)
 
@@ -190,7 +186,7 @@ class ConsultationWorkflow:
     @workflow.update
     async def accept(self, wanted: Accept) -> ConsultationStatus:
         self._check(Ask.ACCEPT, doctor_id=wanted.doctor_id, judgement=wanted.note_id)
-        changed = accepted(self.case, wanted.doctor_id, workflow.now())
+        changed = accepted(self.case, wanted.doctor_id, wanted.by.account_id, workflow.now())
         await self._move("accept", by=wanted.by.actor, note_id=wanted.note_id, **changed)
         show_place(self.case.department_id, wanted.doctor_id)
         await self._tell(Template.CONSULTATION_ACCEPTED)
@@ -389,13 +385,50 @@ class ConsultationWorkflow:
             self.progress = replace(p, payment_no=payment_no)
 
     async def _dial(self, by: Actor) -> None:
+        await self._move("call", by=by, **dialled(self.case, self.progress, workflow.now()))
         p = self.progress
-        await self._move("call", by=by, calls=p.calls + 1, calling=True, redial_at=None)
-        place = PlaceCall(self.case.order_no, self.progress.calls)
-        await workflow.execute_activity_method(PhoneCallActivities.place_call, place, **DIAL)
+        place = PlaceCall(
+            self.case.order_no,
+            p.calls,
+            p.doctor_account_id or 0,
+            self.case.patient_id,
+            talk_limit(self.case, p),
+        )
+        try:
+            placed = await workflow.execute_activity_method(
+                PhoneCallActivities.place_call, place, **DIAL
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            await self._not_dialled(place.attempt)
+            return
+        if placed.refusal is not None:
+            await self._not_dialled(place.attempt, redial_at=None)
+        elif self._is_calling(place.attempt):
+            self.progress = replace(self.progress, call_no=placed.call_no)
 
-    def _so_far(self) -> Ringing:
-        return Ringing(self.case.order_no, self.progress.rung)
+    async def _not_dialled(self, attempt: int, **changes: Any) -> None:
+        if self._is_calling(attempt):
+            failed = not_dialled(self.case, self.progress, workflow.now())
+            await self._move("call_failed", **failed | changes)
+
+    def _is_calling(self, attempt: int) -> bool:
+        p = self.progress
+        return p.status is S.CONSULTING and p.calling_until is not None and p.calls == attempt
+
+    async def _settle_call(self) -> None:
+        """Nobody told how the call ended, and no call lasts that long."""
+        p = self.progress
+        ended = None
+        if p.call_no is not None:
+            ended = await workflow.execute_activity_method(
+                PhoneCallActivities.settle_call, p.call_no, **GATEWAY
+            )
+        if ended is not None:
+            await self.hear_call_ended(ended)
+        if self._is_calling(p.calls):
+            await self._not_dialled(p.calls)
 
     async def _tell(self, template: Template) -> None:
         await finish(tell(self.case.order_no, template, version=self.progress.version))
@@ -411,18 +444,3 @@ class ConsultationWorkflow:
         if self.progress.status.open:
             await self._come_to_nothing("cancel", Reason.TERMINATED)
         await self._give_back()
-
-
-def _cause(reason: Reason) -> RefundCause:
-    return {
-        Reason.PATIENT: RefundCause.PATIENT,
-        Reason.UNPAID: RefundCause.ORDER_CLOSED,
-    }.get(reason, RefundCause.CLINIC)
-
-
-def _news_of(reason: Reason) -> Template:
-    return {
-        Reason.UNPAID: Template.CONSULTATION_UNPAID_CLOSED,
-        Reason.PATIENT: Template.CONSULTATION_CANCELLED,
-        Reason.UNSUITABLE: Template.CONSULTATION_REFERRED,
-    }.get(reason, Template.CONSULTATION_REFUNDED)

@@ -34,10 +34,12 @@ REFUND = workflow.ActivityConfig(
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
 )
-# A phone call is placed once, or an operator sees why not.
+# Nobody wants to be rung an hour later.
 DIAL = workflow.ActivityConfig(
-    start_to_close_timeout=timedelta(seconds=30),
-    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=2), maximum_attempts=5),
+    task_queue=MESSAGES,
+    start_to_close_timeout=timedelta(seconds=60),
+    schedule_to_close_timeout=timedelta(minutes=5),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=2)),
 )
 MESSAGE = workflow.ActivityConfig(
     task_queue=MESSAGES,

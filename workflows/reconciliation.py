@@ -10,6 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from activities.reconciliation import ChannelDay, NoBill, ReconciliationActivities
     from domain.reconciliation import ReconciliationStart, RunStatus, day_before
+    from workflows.finishing import finish
     from workflows.operators import Waiting, show
     from workflows.options import BILL, DB_WRITE, LOOK
 
@@ -28,11 +29,24 @@ class ReconciliationWorkflow:
         channels = await workflow.execute_activity_method(
             ReconciliationActivities.channels_to_reconcile, **DB_WRITE
         )
-        filed = await asyncio.gather(
+        comparing = asyncio.gather(
             self._rows(day), *(self._channel(channel, day) for channel in channels)
         )
+        try:
+            filed = await asyncio.shield(comparing)
+        except (
+            asyncio.CancelledError
+        ):  # *Cancel* in the web UI; what is being compared ends with us
+            await finish(self._stopped(day))
+            raise
         show(RunStatus.DONE, None)
         return sum(filed)
+
+    async def _stopped(self, day: date) -> None:
+        show(RunStatus.STOPPED, None)
+        await workflow.execute_activity_method(
+            ReconciliationActivities.record_stopped_runs, day, **DB_WRITE
+        )
 
     async def _channel(self, channel: str, day: date) -> int:
         try:

@@ -215,6 +215,11 @@ class PaymentGateway(Protocol):
     async def query_refund(self, refund_no: str) -> GatewayRefund:
         """What the gateway knows. An unknown number is a state, not an error."""
 
+    @property
+    def refused_in_own_form(self) -> bool:
+        """Whether the gateway expects `{"code": "FAIL", "message": …}` where a callback of its is
+        refused; others get a problem document."""
+
     def parse_callback(self, headers: Mapping[str, str], body: bytes) -> GatewayEvent:
         """Verify, then read. `body` is what came over the wire, byte by byte.
 

@@ -123,6 +123,7 @@ class SandboxPaymentGateway:
 
     channel = "sandbox"
     needs_payer = False
+    refused_in_own_form = False
 
     def __init__(
         self, merchant: SandboxMerchant, http: httpx.AsyncClient, clock: Clock = utc_now

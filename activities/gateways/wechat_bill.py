@@ -55,8 +55,9 @@ def unpacked(file: bytes, sha1: str) -> str:
 
 def read_bill(text: str, trade: str) -> Bill:
     """The movements of one trade type (`NATIVE`, `JSAPI`): a merchant may use others elsewhere."""
-    rows = text.splitlines()
-    names = rows[0].split(",") if rows else []
+    # Not splitlines(): it also splits where a name holds U+2028, or a vertical tab.
+    rows = text.removesuffix("\n").replace("\r\n", "\n").split("\n")
+    names = rows[0].split(",")
     if not set(COLUMNS) <= set(names):
         return Bill(bad=(BadLine(1, "unknown_columns"),))
     lines: list[BillLine] = []

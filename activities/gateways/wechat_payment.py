@@ -110,6 +110,7 @@ class WechatPaymentGateway:
     ) -> None:
         self.channel = f"wechat_{trade.lower()}"
         self.needs_payer = trade is Trade.JSAPI
+        self.refused_in_own_form = True
         self.bill_zone = BEIJING
         self._wechat, self._trade, self._clock = wechat, trade, clock
         self._notify_url = notify_url

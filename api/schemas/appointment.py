@@ -32,9 +32,11 @@ class NewAppointment(Schema):
 
 
 class PatientOfOrder(Schema):
+    """Of somebody who was deleted since, only that."""
+
     name: str
-    gender: Gender
-    age: int
+    gender: Gender | None
+    age: int | None
     id_card: str
     phone: str
 

@@ -40,8 +40,8 @@ class QueuedPatient(Schema):
     order_no: str
     patient_id: int
     name: str
-    gender: Gender
-    age: int
+    gender: Gender | None = Field(description="null, as `age`, once the person was deleted")
+    age: int | None
     queue_number: int = Field(description="就诊序号: the lowest one that waits is called next")
     status: AppointmentStatus
     check_in_time: dt.datetime | None

@@ -12,11 +12,16 @@ def serving(port: int) -> list[int]:
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}
     found = []
     for folder in PROC.glob("[0-9]*"):
-        with suppress(OSError):
-            links = {str(link.readlink()) for link in (folder / "fd").iterdir()}
-            if links & inodes:
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if any(_target(link) in inodes for link in (folder / "fd").iterdir()):
                 found.append(int(folder.name))
     return sorted(found)
+
+
+def _target(link: Path) -> str:
+    with suppress(OSError):  # closed meanwhile, as ours is that lists them
+        return str(link.readlink())
+    return ""
 
 
 def resident(pid: int) -> float:

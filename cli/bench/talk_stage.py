@@ -87,7 +87,14 @@ def _row(
 ) -> dict[str, object]:
     policy = target.config.policies.consultation
     terms = Terms.of(policy, ConsultationType.TEXT, Urgency.NORMAL)
-    case = Case(order_no, ConsultationType.TEXT, Way.NAMED, DEPARTMENT, terms)
+    case = Case(
+        order_no=order_no,
+        type=ConsultationType.TEXT,
+        way=Way.NAMED,
+        department_id=DEPARTMENT,
+        patient_id=person.id,
+        terms=terms,
+    )
     progress = Progress(
         pay_by=now,
         status=ConsultationStatus.CONSULTING,

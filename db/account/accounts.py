@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -122,6 +122,16 @@ async def read_account(
 ) -> Account | None:
     """The account with this id, closed ones and shredded ones excepted."""
     return await _load(connection, keyring, hospital_id, AccountRow.id == account_id)
+
+
+async def grant_role(connection: AsyncConnection, account_id: int, role: Role) -> bool:
+    """Whether the account lacked it. Who is logged in has it from their next refresh on."""
+    granted = await connection.execute(
+        update(AccountRow)
+        .where(AccountRow.id == account_id, ~AccountRow.roles.contains([role]))
+        .values(roles=func.array_append(AccountRow.roles, role))
+    )
+    return granted.rowcount == 1
 
 
 async def set_password(

@@ -78,11 +78,15 @@ async def sealing_key_for_phone(
 async def sealing_key_of_patient(
     connection: AsyncConnection, keyring: Keyring, account_id: int, patient_id: int
 ) -> SealingKey | None:
-    """The key of a person that this account holds, or None when it holds no such person."""
+    """The key of a person that this account holds; None when it holds no such person any more."""
     found = await connection.execute(
         select(DataKeyRow.id, DataKeyRow.wrapped)
         .join(PatientRow, PatientRow.data_key_id == DataKeyRow.id)
-        .where(PatientRow.id == patient_id, PatientRow.account_id == account_id)
+        .where(
+            PatientRow.id == patient_id,
+            PatientRow.account_id == account_id,
+            DataKeyRow.wrapped.is_not(None),
+        )
     )
     row = found.one_or_none()
     return SealingKey(row.id, keyring.unwrap(row.wrapped)) if row else None

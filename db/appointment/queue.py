@@ -112,6 +112,10 @@ class NoSuchSession(Exception):
     """No schedule of this doctor."""
 
 
+class SessionCalledOff(Exception):
+    """Whoever is still here is sent to the desk, and not in."""
+
+
 @dataclass(frozen=True)
 class Calling:
     """Who calls."""
@@ -124,9 +128,13 @@ class Calling:
 # Callers of one session come one after another, and so do their patients. Booking's foreign keys
 # do not wait for this.
 HOLD_SESSION = text(
-    """select 1 from schedule
+    """select withdrawn from schedule
         where id = :schedule_id and hospital_id = :hospital_id and doctor_id = :doctor_id
           for no key update"""
+)
+CALLED_OFF = text(
+    """select s.withdrawn from appointment a join schedule s on s.id = a.schedule_id
+        where a.order_no = :order_no"""
 )
 # An order that is held here is about to leave the queue. Not now(): that is when this transaction
 # began, perhaps before the caller ahead of it had its patient.
@@ -154,17 +162,21 @@ PASS_OVER = text(
 async def call_next(connection: AsyncConnection, by: Calling, schedule_id: int) -> str | None:
     """Call whoever waits with the lowest number. The order's number; None when nobody waits.
 
-    Raises NoSuchSession for another doctor's.
+    Raises NoSuchSession for another doctor's, SessionCalledOff.
     """
     session = {"schedule_id": schedule_id}
     mine = {"hospital_id": by.hospital_id, "doctor_id": by.doctor_id}
-    if (await connection.execute(HOLD_SESSION, session | mine)).one_or_none() is None:
+    held = (await connection.execute(HOLD_SESSION, session | mine)).one_or_none()
+    if held is None:
         raise NoSuchSession
+    if held.withdrawn:
+        raise SessionCalledOff
     return await _told(connection, by, (await connection.execute(CALL_NEXT, session)).one_or_none())
 
 
 async def call_again(connection: AsyncConnection, by: Calling, order_no: str) -> bool:
-    """过号重呼. False for who is not here, or was not called since."""
+    """过号重呼. False for who is not here, or was not called since. Raises SessionCalledOff."""
+    await _not_called_off(connection, order_no)
     called = await connection.execute(CALL_AGAIN, {"order_no": order_no})
     return await _told(connection, by, called.one_or_none()) is not None
 
@@ -172,8 +184,9 @@ async def call_again(connection: AsyncConnection, by: Calling, order_no: str) ->
 async def pass_over(connection: AsyncConnection, by: Calling, order_no: str) -> bool:
     """过号: who was called and does not come waits again, behind everyone who has a number.
 
-    False for who is not here, or does not stand as called.
+    False for who is not here, or does not stand as called. Raises SessionCalledOff.
     """
+    await _not_called_off(connection, order_no)
     order = {"order_no": order_no}
     passed = (await connection.execute(PASS_OVER, order)).one_or_none()
     if passed is None:
@@ -183,6 +196,11 @@ async def pass_over(connection: AsyncConnection, by: Calling, order_no: str) -> 
     await connection.execute(text(BEHIND_ALL), order | slot)
     await _note(connection, by, "passed_over", order_no, passed.calls)
     return True
+
+
+async def _not_called_off(connection: AsyncConnection, order_no: str) -> None:
+    if await connection.scalar(CALLED_OFF, {"order_no": order_no}):
+        raise SessionCalledOff
 
 
 async def _told(connection: AsyncConnection, by: Calling, called: Row[Any] | None) -> str | None:

@@ -22,7 +22,6 @@ class NewConsultation:
 
     hospital_id: int
     account_id: int
-    patient_id: int
     case: Case
     progress: Progress
     urgency: Urgency
@@ -42,7 +41,7 @@ async def create_consultation(connection: AsyncConnection, new: NewConsultation)
             hospital_id=new.hospital_id,
             order_no=case.order_no,
             account_id=new.account_id,
-            patient_id=new.patient_id,
+            patient_id=case.patient_id,
             department_id=case.department_id,
             type=case.type,
             urgency=new.urgency,

@@ -26,8 +26,8 @@ async def load_consultations(
 ) -> dict[str, ConsultationStart]:
     rows = await connection.execute(
         select(
-            C.order_no, C.type, C.way, C.department_id, C.terms, C.scheduled_at, C.judged,
-            C.progress,
+            C.order_no, C.type, C.way, C.department_id, C.patient_id, C.terms, C.scheduled_at,
+            C.judged, C.progress,
         ).where(C.order_no.in_(order_nos))
     )  # fmt: skip
     return {row.order_no: ConsultationStart(case_of(row), progress_of(row)) for row in rows}
@@ -39,6 +39,7 @@ def case_of(row: Any) -> Case:
         type=ConsultationType(row.type),
         way=Way(row.way),
         department_id=row.department_id,
+        patient_id=row.patient_id,
         terms=TERMS.validate_python(row.terms),
         scheduled_at=row.scheduled_at,
         judged=row.judged,

@@ -12,6 +12,7 @@ import db.journal
 import db.message
 import db.outbox
 import db.payment
+import db.phone_call
 import db.reconciliation
 import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base

@@ -6,7 +6,7 @@ place. What a person may do is `refusal`. What an event changes is in `changes`.
 
 from domain.consultation import changes
 from domain.consultation.asks import Ask, refusal
-from domain.consultation.promises import Due, Step, next_step
+from domain.consultation.promises import BY_ITSELF, Due, Step, next_step
 from domain.consultation.words import (
     Case,
     ConsultationMove,
@@ -22,6 +22,7 @@ from domain.consultation.words import (
 )
 
 __all__ = [
+    "BY_ITSELF",
     "Ask",
     "Case",
     "ConsultationMove",

@@ -42,7 +42,7 @@ OPEN_TO: dict[Ask, Callable[[Case, Progress], bool]] = {
     Ask.COMPLETE: _consults,
     Ask.UNSUITABLE: _consults,
     Ask.CALL: lambda case, p: (
-        _consults(case, p) and case.type is ConsultationType.PHONE and not p.calling
+        _consults(case, p) and case.type is ConsultationType.PHONE and p.calling_until is None
     ),
     Ask.CANCEL: lambda case, p: p.status.open,
     Ask.REASSIGN: lambda case, p: p.status is S.PENDING and case.way is Way.NAMED,

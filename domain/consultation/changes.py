@@ -8,6 +8,7 @@ from domain.phone_call import CallEnded, Outcome, redials
 
 Changes = dict[str, Any]
 S = ConsultationStatus
+RINGING = timedelta(minutes=3)  # both phones, at most
 
 
 def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
@@ -20,12 +21,13 @@ def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
     return {"payment_no": payment_no, "paid_at": at, "accept_by": accept_by, "ring_at": ring_at}
 
 
-def accepted(case: Case, doctor_id: int, now: datetime) -> Changes:
+def accepted(case: Case, doctor_id: int, account_id: int, now: datetime) -> Changes:
     """What an acceptance changes: the window is open, of a scheduled talk from its time on."""
     begins_at = max(now, case.scheduled_at or now)
     return {
         "status": S.CONSULTING,
         "doctor_id": doctor_id,
+        "doctor_account_id": account_id,
         "begins_at": begins_at,
         "window_ends": begins_at + case.terms.window,
         "ring_at": None,
@@ -62,10 +64,10 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     line has done their part, whether or not the patient answered."""
     again = redials(call.outcome, call.attempt, case.terms.redials)
     talked = call.outcome is Outcome.TALKED
-    there = (Outcome.TALKED, Outcome.PATIENT_NO_ANSWER, Outcome.PATIENT_BUSY)
+    there = talked or call.outcome in (Outcome.PATIENT_NO_ANSWER, Outcome.PATIENT_BUSY)
     changes: Changes = {
-        "calling": False,
-        "answered": p.answered or call.outcome in there,
+        "calling_until": None,
+        "answered": p.answered or there,
         "redial_at": now + case.terms.redial_after if again else None,
     }
     if talked and not p.talking:
@@ -73,11 +75,29 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     return changes
 
 
+def dialled(case: Case, p: Progress, now: datetime) -> Changes:
+    return {
+        "calls": p.calls + 1,
+        "call_no": None,
+        "calling_until": now + talk_limit(case, p) + RINGING,
+        "redial_at": None,
+    }
+
+
+def not_dialled(case: Case, p: Progress, now: datetime) -> Changes:
+    """It could not be placed: tried again like one that found nobody."""
+    again = p.calls <= case.terms.redials
+    return {"calling_until": None, "redial_at": now + case.terms.redial_after if again else None}
+
+
+def talk_limit(case: Case, p: Progress) -> timedelta:
+    return case.terms.window + p.extended * case.terms.extension
+
+
 def _talk_began(case: Case, p: Progress, now: datetime) -> Changes:
     """The window is of talk: waiting for one another does not count. What the doctor added stays
     added."""
-    added = p.extended * case.terms.extension
-    return {"talking": True, "window_ends": now + case.terms.window + added}
+    return {"talking": True, "window_ends": now + talk_limit(case, p)}
 
 
 def evidence_wanted(case: Case, p: Progress, now: datetime) -> Changes:

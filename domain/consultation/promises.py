@@ -17,7 +17,23 @@ class Step(StrEnum):
     DOCTOR_ABSENT = "doctor_absent"
     ASK_TO_CONCLUDE = "ask_to_conclude"
     REDIAL = "redial"
+    SETTLE_CALL = "settle_call"  # nobody told how it ended: the provider is asked
     END_WINDOW = "end_window"
+
+
+BY_ITSELF: dict[Step, str] = {
+    Step.CLOSE_UNPAID: "it is cancelled",
+    Step.RING: "the next doctor is rung",
+    Step.REMIND_DOCTOR: "the doctor is reminded",
+    Step.GIVE_UP_EVIDENCE: "the money goes back",
+    Step.GIVE_UP_WAITING: "the money goes back",
+    Step.DOCTOR_ABSENT: "the money goes back",
+    Step.ASK_TO_CONCLUDE: "the doctor is asked to conclude",
+    Step.REDIAL: "the patient is dialled again",
+    Step.SETTLE_CALL: "the phone company is asked how the call ended",
+    Step.END_WINDOW: "it is completed, or refunded if the doctor never answered",
+}
+"""As operators read it in the Temporal web UI."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,12 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
     if p.begins_at is None or p.window_ends is None:
         raise ValueError(f"{case.order_no} is being consulted on and has no window")
     waiting_for = "patient" if p.answered else "doctor"
-    steps = [Due(p.window_ends, Step.END_WINDOW, waiting_for)]
+    steps = []
+    if p.calling_until is not None:
+        steps.append(Due(p.calling_until, Step.SETTLE_CALL, "call"))
+    # Nobody is cut off while they talk.
+    ends = max(p.window_ends, p.calling_until or p.window_ends)
+    steps.append(Due(ends, Step.END_WINDOW, waiting_for))
     if case.type is ConsultationType.VIDEO:
         if not p.answered:
             absent = p.begins_at + case.terms.join_within

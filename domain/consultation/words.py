@@ -111,6 +111,7 @@ class Case:
     type: ConsultationType
     way: Way
     department_id: int
+    patient_id: int
     terms: Terms
     scheduled_at: datetime | None = None  # phone, video: when they want to talk
     judged: bool = False  # R03: accepting needs the doctor's recorded judgement
@@ -125,6 +126,7 @@ class Progress:
     version: int = 0
     reason: Reason = Reason.NONE
     doctor_id: int | None = None  # who is asked, then who accepted
+    doctor_account_id: int | None = None  # whose phone rings
     payment_no: str | None = None
     paid_at: datetime | None = None
     accept_by: datetime | None = None
@@ -141,7 +143,8 @@ class Progress:
     patient_here: bool = False
     left_at: datetime | None = None  # video: since then nobody is there
     calls: int = 0
-    calling: bool = False
+    call_no: str | None = None  # of the last one, once the provider has it
+    calling_until: datetime | None = None  # a call is under way, until then at the latest
     redial_at: datetime | None = None
     ring_at: datetime | None = None  # emergency: when the next doctor is rung
     rung: tuple[int, ...] = ()

@@ -283,6 +283,22 @@ async def test_a_message_about_nothing_is_closed_and_not_tried_again(
         assert (error.message, error.non_retryable) == ("no_order", True)
 
 
+async def test_somebody_who_was_deleted_is_told_nothing(
+    messages: MessageActivities, clinic: Clinic, sms: Provider, confirmed: Outgoing
+) -> None:
+    """And the message ends, instead of being tried for ever."""
+    await clinic.run("update data_key set wrapped = null")
+    assert (await messages.plan_message(confirmed)).channels == ()
+    for channel in (Channel.IN_APP, Channel.SMS):
+        error = await error_of(messages.send_message(by(confirmed, channel)))
+        assert (error.type, error.message, error.non_retryable) == (
+            "ChannelClosed",
+            "no_address",
+            True,
+        )
+    assert sms.sent == []
+
+
 async def test_no_address_closes_the_channel(
     messages: MessageActivities, confirmed: Outgoing
 ) -> None:

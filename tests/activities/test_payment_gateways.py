@@ -160,8 +160,8 @@ async def test_money_can_come_after_a_close(hands, payments, inbox):
 async def test_a_repeated_callback_is_one_event(hands, payments, inbox):
     await opened(payments)
     await hands.pay(P1, times=3)
-    first, second, third = await inbox.events(payments, 3)
-    assert first == second == third
+    told = await inbox.events(payments, 3)  # more, where the answer to one was late
+    assert [event for event in told if event != told[0]] == []
 
 
 async def test_paying_again_takes_nothing_and_tells_the_same(hands, payments, inbox):

@@ -285,6 +285,39 @@ async def test_what_only_the_list_lacks_is_not_filed(clinic: Clinic) -> None:
     assert await clinic.ids("select status from reconciliation_run") == ["done"]
 
 
+async def test_a_payment_that_closes_between_the_looks_is_not_filed(
+    clinic: Clinic, till: Till
+) -> None:
+    """The list was late, and its workflow ended with its row, as it should."""
+    await clinic.run("update payment set created_at = now() - interval '1 hour'")
+    await clinic.run("delete from outbox")
+    made = reconciling(clinic, BillGateway(), Seen())
+    suspects = await made.find_suspects(DAY)
+    assert "payment/P1" in suspects.lacking
+    await clinic.run("update payment set status = 'closed'")
+    await clinic.run("update appointment set status = 'cancelled'")
+    assert await made.file_suspects(suspects) == 0
+
+
+async def test_a_night_that_was_stopped_says_so_and_keeps_what_it_has(
+    clinic: Clinic, till: Till
+) -> None:
+    made = reconciling(clinic, BillGateway())
+    with pytest.raises(ApplicationError):
+        await made.reconcile_channel(ChannelDay("sandbox", DAY))
+    other = replace(made, gateways={"other": made.gateways["sandbox"]})
+    await other.give_up_bill(NoBill("other", DAY, "no_right"))
+    await made.record_stopped_runs(DAY)
+    runs = "select channel || ' ' || status from reconciliation_run order by channel"
+    assert await clinic.ids(runs) == ["other no_bill", "sandbox stopped"]
+    assert (
+        await clinic.value("select count(*) from reconciliation_run where finished_at is null") == 0
+    )
+    with pytest.raises(ApplicationError):  # asked for again, it waits again
+        await made.reconcile_channel(ChannelDay("sandbox", DAY))
+    assert await clinic.ids(runs) == ["other no_bill", "sandbox waiting"]
+
+
 async def test_a_workflow_whose_row_is_closed_or_unknown_is_filed(
     clinic: Clinic, till: Till
 ) -> None:

@@ -19,13 +19,8 @@ from activities.gateways.sending import (
     Sent,
 )
 from activities.gateways.sms import ConsoleSms, ReceiptState, masked_number
-from activities.gateways.twilio_sms import (
-    SETTLING,
-    BadSignature,
-    MalformedCallback,
-    TwilioCallbackVerifier,
-    TwilioSms,
-)
+from activities.gateways.twilio_sms import TwilioCallbackVerifier, TwilioSms
+from activities.gateways.twilio_wire import SETTLING, BadSignature, MalformedCallback
 from tests.support.twilio_server import (
     ACCOUNT_SID,
     AUTH_TOKEN,

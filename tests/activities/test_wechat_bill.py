@@ -55,6 +55,12 @@ def test_a_value_may_hold_a_comma() -> None:
     assert read_bill(a_bill({**PAID, "商品名称": "预约,挂号"}), "NATIVE") == Bill((PAYMENT,))
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x0b", "\x1c", "\x85"])
+def test_a_value_may_hold_what_only_some_take_for_a_line_break(odd: str) -> None:
+    bill = a_bill({**PAID, "商品名称": f"预约{odd}挂号"}, RETURNED)
+    assert read_bill(bill, "NATIVE") == Bill((PAYMENT, REFUND))
+
+
 @pytest.mark.parametrize(
     ("line", "why"),
     [

@@ -117,6 +117,8 @@ async def test_a_refund_that_failed_for_good_waits_for_an_operator(
     assert await clinic.value("select role from work_item") == "operator"
     details = await clinic.value("select details from work_item")
     assert details == {"why": "failed", "payment_no": "P1", "amount": "50.00", "cause": "clinic"}
+    payer = await clinic.value("select account_id from payment")
+    assert await clinic.value("select excluded from work_item") == [payer], "not whose money it is"
 
 
 async def test_a_refund_that_takes_too_long_waits_for_an_operator_too(

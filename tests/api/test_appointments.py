@@ -1,6 +1,7 @@
 """Booking over HTTP, and who sees what of it."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,9 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from alembic.script import ScriptDirectory
 
 from api.context import Context
+from api.idempotency import hashed
 from db.keyring import Keyring
+from db.migrate import MIGRATIONS
 from domain.access import Role
 from domain.account import age_on
 from domain.appointment import AppointmentStatus as S
@@ -355,6 +359,72 @@ async def test_staff_read_all_and_that_is_written_down(
     assert [item["id"] for item in listed.json()["items"]] == [order["id"]]
     query = "select actor_role || ' ' || action from access_log"
     assert await clinic.ids(query) == [f"{role} list"]
+
+
+async def test_orders_outlive_a_person_who_was_deleted(
+    booker: Booker, stranger: Booker, clinic: Clinic
+) -> None:
+    """Their keys are thrown away; the orders still stand in lists, and in those of others."""
+    slot = await clinic.slot()
+    order = await booker.booked(slot, symptoms="头痛")
+    await stranger.booked(slot)
+    await clinic.run(
+        f"""update data_key set wrapped = null where id in (
+            select data_key_id from patient where id = {booker.patient} union
+            select data_key_id from account where id = {booker.account})"""
+    )
+    operator = as_caller(booker.context, 97, Role.OPERATOR)
+    listed = await booker.client.get("/appointments", headers=operator)
+    assert listed.status_code == 200, listed.text
+    hers, gone = listed.json()["items"]
+    assert hers["patientInfo"]["name"] != "已删除"
+    nothing = {"name": "已删除", "gender": None, "age": None, "idCard": "", "phone": ""}
+    assert gone["patientInfo"] == nothing
+    assert (gone["userName"], gone["phone"], gone["idCard"]) == ("已删除", "", "")
+    assert (gone["orderNo"], gone["price"], gone["symptoms"]) == (order["orderNo"], 50.0, None)
+    one = await booker.client.get(f"/appointments/{order['id']}", headers=operator)
+    assert one.json() == gone
+    again = await booker.book(await clinic.slot(hour=14), symptoms="x")
+    assert refused(again) == (404, "not_found")
+
+
+async def test_an_operators_words_about_somebody_deleted_are_kept_with_the_writer(
+    booker: Booker, stranger: Booker, clinic: Clinic
+) -> None:
+    order = await booker.booked(await clinic.slot())
+    await clinic.run(
+        f"""update data_key set wrapped = null where id in (
+            select data_key_id from patient where id = {booker.patient})"""
+    )
+    operator = as_caller(booker.context, stranger.account, Role.OPERATOR)
+    path = f"/ops/orders/{order['orderNo']}/extend"
+    answer = await booker.client.post(path, json={"reason": "请稍候"}, headers=operator)
+    assert refused(answer) == (503, "try_again"), "Temporal is away; what was asked is written down"
+    whose = f"select data_key_id from account where id = {stranger.account}"
+    assert await clinic.value("select data_key_id from audit") == await clinic.value(whose)
+
+
+async def test_an_idempotency_key_is_not_kept_as_it_was_sent(
+    booker: Booker, stranger: Booker, clinic: Clinic
+) -> None:
+    """Clients put into it what they like, such as a phone number."""
+    for number, who in enumerate((booker, stranger)):
+        answer = await who.book(await clinic.slot(hour=9 + number), key="13900000002")
+        assert answer.status_code == 201, answer.text
+    kept = await clinic.ids("select key from idempotency order by account_id")
+    assert len(set(kept)) == 2
+    assert [key for key in kept if not re.fullmatch(r"[0-9a-f]{64}", key)] == []
+    assert kept[0] == hashed(booker.account, "13900000002")
+
+
+async def test_keys_from_before_are_hashed_by_the_schema_as_by_the_route(clinic: Clinic) -> None:
+    await clinic.run(
+        "insert into idempotency (account_id, key, body_hash) values (7, 'a~b', ''), (8, 'a~b', '')"
+    )
+    revision = ScriptDirectory(str(MIGRATIONS)).get_revision("0007_idempotency")
+    await clinic.run(f"update idempotency set key = {revision.module.HASHED}")
+    kept = await clinic.ids("select key from idempotency order by account_id")
+    assert kept == [hashed(7, "a~b"), hashed(8, "a~b")]
 
 
 async def test_a_list_is_narrowed_and_paged_newest_first(booker: Booker, clinic: Clinic) -> None:

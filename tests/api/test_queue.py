@@ -280,6 +280,17 @@ async def test_who_has_left_is_refused_with_the_present_state(day: Day) -> None:
     assert await day.queue() == []
 
 
+async def test_nobody_is_called_into_a_session_that_was_called_off(day: Day) -> None:
+    first, _ = await day.full_of(2)
+    await day.called(CALL)
+    await day.clinic.run("update schedule set withdrawn = true")
+    await day.clinic.run("delete from outbox")
+    for what, order_no in ((CALL, None), (RECALL, first), (PASS, first)):
+        assert refused(await day.call(what, order_no)) == (409, "called_off"), what
+    assert await day.clinic.value("select sum(calls) from appointment") == 1
+    assert await day.clinic.value("select count(*) from outbox") == 0
+
+
 # Who may
 
 

@@ -5,6 +5,7 @@ from hashlib import sha256
 import pytest
 
 from api.context import Context
+from api.idempotency import hashed
 from db.idempotency import first_answer, remember
 from db.keyring import Keyring
 from domain.access import Role
@@ -96,10 +97,11 @@ async def test_who_took_another_slot_may_ask_again_under_the_key(client, clinic,
     order_no = await clinic.booked((account, patient), await clinic.slot())
     path = f"/appointments/{(await clinic.order(order_no)).id}/stop-choice"
     body = b'{"choice":"reschedule","scheduleId":1}'
-    hashed = sha256(f"POST /api/hospital{path}?\0".encode() + body).digest()
+    key = hashed(account, "k")
+    content = sha256(f"POST /api/hospital{path}?\0".encode() + body).digest()
     async with context.engine.begin() as connection:
-        assert await first_answer(connection, account, "k", hashed) is None
-        await remember(connection, account, "k", order_no)
+        assert await first_answer(connection, account, key, content) is None
+        await remember(connection, account, key, order_no)
     headers = as_caller(context, account, Role.PATIENT) | {
         "Idempotency-Key": "k", "Content-Type": "application/json",
     }  # fmt: skip

@@ -81,6 +81,14 @@ async def test_an_appeal_waits_for_an_operator_who_reads_what_was_written(
     )
 
 
+async def test_an_operator_does_not_decide_their_own_appeal(
+    who: Suspended, context: Context, clinic: Clinic
+) -> None:
+    await who.appeals()
+    whose = await clinic.value("select account_id from appointment")
+    assert await clinic.value("select excluded from work_item") == [whose]
+
+
 async def test_one_appeals_once(who: Suspended, clinic: Clinic) -> None:
     answers = await asyncio.gather(*(who.appeals() for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]

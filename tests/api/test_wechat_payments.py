@@ -3,19 +3,21 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from activities.gateways.payment import to_yuan
 from api.context import Context
 from db.keyring import Keyring
 from domain.access import Role
 from domain.hospital import PaymentPolicy
+from domain.payment import PaymentStatus, Settlement
 from runtime.gateways import open_payments
 from runtime.settings import read_settings
 from tests.support.api import as_caller, client_of, refused
@@ -151,11 +153,79 @@ async def test_who_pays_must_be_said_in_the_mini_program(payer: Payer, clinic: C
     assert "x-of-another-app" not in stranger.text
 
 
-async def test_an_open_payment_comes_back_whatever_way_is_asked_for(payer: Payer) -> None:
+@dataclass
+class Settling:
+    """A payment's workflow, as far as the route asks it: it closes, finds money, or is away."""
+
+    clinic: Clinic
+    to: PaymentStatus | None
+    asked: list[tuple[str, str, str]] = field(default_factory=list)
+
+    async def ask(self, kind: str, subject: str, update: str, **how: Any) -> Settlement:
+        self.asked.append((kind, subject, update))
+        if self.to is None:
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        await Till(self.clinic).move(subject, 1, self.to)
+        return Settlement(self.to is PaymentStatus.PAID, subject)
+
+
+def settling(at_wechat: Context, payer: Payer, workflow: Settling) -> Payer:
+    lifecycles: Any = workflow
+    return replace(payer, client=client_of(replace(at_wechat, lifecycles=lifecycles)))
+
+
+@pytest.mark.parametrize("app_first", [True, False])
+async def test_another_way_of_paying_closes_the_first(
+    at_wechat: Context, payer: Payer, clinic: Clinic, app_first: bool
+) -> None:
+    """Each has what its own way needs, and never are two good at once."""
+    workflow = Settling(clinic, PaymentStatus.CLOSED)
+    payer = settling(at_wechat, payer, workflow)
+    first, second = (payer.pay_in_app, payer.pay) if app_first else (payer.pay, payer.pay_in_app)
+    before = (await first()).json()
+    answer = await second()
+    assert answer.status_code == 201, answer.text
+    after = answer.json()
+    assert after["paymentNo"] != before["paymentNo"]
+    assert (after["payUrl"] is None) != (after["payParams"] is None)
+    assert (after["payUrl"] is None) != (before["payUrl"] is None)
+    assert workflow.asked == [("payment", before["paymentNo"], "settle_or_close")]
+    assert await clinic.ids("select status from payment order by id") == ["closed", "pending"]
+    assert (await second()).json()["paymentNo"] == after["paymentNo"]
+    assert len(workflow.asked) == 1
+
+
+async def test_what_was_paid_the_one_way_is_not_asked_for_the_other_way(
+    at_wechat: Context, payer: Payer, clinic: Clinic
+) -> None:
+    payer = settling(at_wechat, payer, Settling(clinic, PaymentStatus.PAID))
     first = (await payer.pay_in_app()).json()
-    other = await payer.pay(NATIVE)
-    assert other.status_code == 200
-    assert other.json() == first | {"payParams": None}
+    answer = await payer.pay(NATIVE)
+    assert (answer.status_code, answer.json()["status"]) == (200, "paid")
+    assert (answer.json()["paymentNo"], answer.json()["payUrl"]) == (first["paymentNo"], None)
+    assert await clinic.value("select count(*) from payment") == 1
+
+
+async def test_while_the_first_cannot_be_closed_there_is_no_second(
+    at_wechat: Context, payer: Payer, clinic: Clinic
+) -> None:
+    workflow = Settling(clinic, None)
+    payer = settling(at_wechat, payer, workflow)
+    await payer.pay_in_app()
+    payer.headers["Idempotency-Key"] = "k"
+    assert refused(await payer.pay(NATIVE)) == (503, "try_again")
+    assert await clinic.value("select count(*) from payment") == 1
+    workflow.to = PaymentStatus.CLOSED
+    assert (await payer.pay(NATIVE)).status_code == 201
+
+
+async def test_a_payment_that_wechat_refuses_for_good(payer: Payer, wechat: WechatServer) -> None:
+    """Asking again would change nothing, so nobody is told to."""
+    wechat.next_answers.append(Refusal(403, "NO_AUTH", "商户无权限 oUpF8uMuAJO"))
+    answer = await payer.pay()
+    assert refused(answer) == (409, "payment_refused")
+    assert "oUpF8uMuAJO" not in answer.text
+    assert "retry-after" not in answer.headers
 
 
 async def test_a_channel_that_the_hospital_does_not_offer(at_wechat: Context, payer: Payer) -> None:
@@ -173,6 +243,14 @@ async def test_wechat_is_away(payer: Payer, wechat: WechatServer) -> None:
 
 
 # What WeChat calls back
+
+
+def fail_of(answer: httpx.Response) -> tuple[int, str]:
+    """Status and words, in the form that WeChat prescribes."""
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json().keys() == {"code", "message"}
+    assert answer.json()["code"] == "FAIL"
+    return answer.status_code, answer.json()["message"]
 
 
 async def test_money_taken_is_kept_and_passed_on_once(
@@ -214,7 +292,7 @@ async def test_a_callback_that_is_not_wechats_now_is_refused_and_audited(
     payer: Payer, clinic: Clinic, callback: Callback, headers: Any, why: str
 ) -> None:
     answer = await payer.notify(Callback(headers(callback.body), callback.body))
-    assert refused(answer) == (401, "bad_signature")
+    assert fail_of(answer) == (401, "签名无效。")
     query = "select concat_ws(' ', event, subject, actor_role, details ->> 'reason') from audit"
     expected = f"bad_signature payments/notify/{NATIVE} stranger {why}"
     assert await clinic.value(query) == expected
@@ -225,7 +303,7 @@ async def test_a_callback_that_is_not_wechats_now_is_refused_and_audited(
 async def test_what_is_wechats_but_makes_no_sense(payer: Payer, clinic: Clinic) -> None:
     for body in (b"{}", an_event("TRANSACTION.SUCCESS", {"mchid": "another"})):
         answer = await payer.notify(Callback(platform().headers(body), body))
-        assert refused(answer) == (400, "malformed")
+        assert fail_of(answer) == (400, "请求无法解析。")
     assert await clinic.value("select count(*) from inbox") == 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 
+from api.idempotency import hashed
 from tests.support.books import check_books, workflows
 from tests.support.house import House, eventually, pass_time
 from tests.support.visitors import log_in, make_slot, new_key, register
@@ -92,7 +93,9 @@ def test_a_command_whose_answer_was_lost_is_answered_when_repeated(shaken: House
     order = patient.book(make_slot(shaken))
     path, key = f"/appointments/{order['id']}/cancel", new_key()
     done = patient.post(path, key=key)
-    shaken.sql("delete from idempotency where key = %s", key)
+    kept = hashed(patient.user_id, key)
+    gone = shaken.sql("delete from idempotency where key = %s returning 1 as one", kept)
+    assert gone == [{"one": 1}]
     eventually(lambda: not is_running(shaken, order))
     assert patient.post(path, key=key) == done
     another = patient.send("POST", path, key=new_key())

@@ -201,3 +201,19 @@ def test_what_must_be_done_first_is_waited_for() -> None:
             assert how == {"condition": wanted}, name
     for name in ("api", "worker-lifecycles", "worker-messages", "relay"):
         assert {"migrate", "seed"} <= SERVICES[name]["depends_on"].keys()
+
+
+# The page about it
+
+
+def test_the_page_for_operations_names_every_process_of_ours() -> None:
+    """Also where it says what must be stopped before a restore: who goes on writes into it."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = page.partition("## What runs")[2].partition("## Begin")[0]
+    assert [name for name in OURS if f"`{name}`" not in table] == []
+    stopped = re.search(r"docker compose stop ([a-z -]+?) +#", page)
+    assert stopped
+    ends = {
+        n for n, one in OURS.items() if one.get("restart", "unless-stopped") == "unless-stopped"
+    }
+    assert set(stopped[1].split()) == ends

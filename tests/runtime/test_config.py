@@ -165,6 +165,7 @@ def test_a_byte_order_mark_is_no_problem(load: Callable[..., HospitalConfig]) ->
         ),
         ("require_audit: true", "require_audit: yes", "require_audit: expected true or false"),
         ("sms: console", "sms: pigeon", "messages.sms: expected one of console, twilio"),
+        ("voice: console", "voice: horn", "messages.voice: expected one of console, twilio"),
         ("order: [sms", "order: [fax", "policies.messages.order[0]: expected one of sms, email"),
         ("compliance: none", "compliance: gdpr", "compliance: expected one of none, cn-2022"),
         ("  accounts:", "  account:", "policies.account: unknown field; did you mean accounts?"),

@@ -1,4 +1,4 @@
-"""Which ways to pay are opened, and what is said when one is not set up."""
+"""Which gateways are opened, and what is said when one is not set up."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -13,8 +13,11 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from domain.hospital import HospitalConfig, PaymentPolicy, Policies
-from runtime.gateways import open_payments
+from activities.gateways.twilio_sms import TwilioSms
+from activities.gateways.twilio_voice import TwilioVoice
+from activities.gateways.voice import ConsoleVoice
+from domain.hospital import HospitalConfig, MessagePolicy, PaymentPolicy, Policies
+from runtime.gateways import open_payments, open_sms, open_voice
 from runtime.settings import SettingsError, read_settings
 from tests.support.catalogue import a_config
 from tests.support.wechat_keys import APIV3_KEY, DAY, certificate, rsa_key
@@ -147,3 +150,64 @@ async def test_wechat_calls_back_by_https_only(tmp_path: Path, stack: AsyncExitS
 
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert APIV3_KEY not in repr(read_settings(wechat_environ(tmp_path)))
+
+
+# Twilio: SMS and calls have senders of their own
+
+TWILIO = {
+    "HOSPITAL_DATABASE_URL": "postgresql://",
+    "HOSPITAL_KEYRING": "keyring.json",
+    "HOSPITAL_PUBLIC_URL": "https://hospital.example.org",
+    "TWILIO_ACCOUNT_SID": "AC1",
+    "TWILIO_AUTH_TOKEN": "a-token-for-tests",
+    "TWILIO_FROM_NUMBER": "+15005550006",
+    "TWILIO_VOICE_NUMBER": "+861066668888",
+}
+BY_TWILIO = replace(
+    a_config(), policies=Policies(messages=MessagePolicy(sms="twilio", voice="twilio"))
+)
+
+
+async def test_calls_and_sms_are_opened_as_chosen(stack: AsyncExitStack) -> None:
+    settings = read_settings(TWILIO)
+    assert isinstance(open_voice(settings, BY_TWILIO, stack), TwilioVoice)
+    assert isinstance(open_sms(settings, BY_TWILIO, stack), TwilioSms)
+    assert isinstance(open_voice(settings, a_config(), stack), ConsoleVoice)
+    assert "a-token-for-tests" not in repr(settings)
+
+
+async def test_each_needs_its_own_number_only(stack: AsyncExitStack) -> None:
+    calls_only = read_settings({**TWILIO, "TWILIO_FROM_NUMBER": ""})
+    assert isinstance(open_voice(calls_only, BY_TWILIO, stack), TwilioVoice)
+    with pytest.raises(SettingsError, match="TWILIO_FROM_NUMBER"):
+        open_sms(calls_only, BY_TWILIO, stack)
+    sms_only = read_settings({**TWILIO, "TWILIO_VOICE_NUMBER": ""})
+    assert isinstance(open_sms(sms_only, BY_TWILIO, stack), TwilioSms)
+    with pytest.raises(SettingsError, match="TWILIO_VOICE_NUMBER"):
+        open_voice(sms_only, BY_TWILIO, stack)
+
+
+async def test_calls_that_are_chosen_and_not_set_up(stack: AsyncExitStack) -> None:
+    with pytest.raises(SettingsError, match=r"messages\.voice is twilio, but TWILIO_ACCOUNT_SID"):
+        open_voice(read_settings({**TWILIO, "TWILIO_ACCOUNT_SID": ""}), BY_TWILIO, stack)
+
+
+async def test_twilio_asks_for_a_patients_number_by_https_only(stack: AsyncExitStack) -> None:
+    plain = {**TWILIO, "HOSPITAL_PUBLIC_URL": "http://hospital.example.org"}
+    with pytest.raises(SettingsError, match="HOSPITAL_PUBLIC_URL"):
+        open_voice(read_settings(plain), BY_TWILIO, stack)
+    stand_in = read_settings({**plain, "TWILIO_BASE_URL": "http://127.0.0.1:9"})
+    assert open_voice(stand_in, BY_TWILIO, stack)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"TWILIO_AUTH_TOKEN": ""}, "TWILIO_AUTH_TOKEN"),
+        ({"TWILIO_VOICE_NUMBER": "010-66668888"}, "TWILIO_VOICE_NUMBER"),
+        ({"TWILIO_VOICE_NUMBER": "", "TWILIO_FROM_NUMBER": ""}, "TWILIO_VOICE_NUMBER"),
+    ],
+)
+def test_a_wrong_setting_of_twilio_is_named(changes: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings(TWILIO | changes)

@@ -11,15 +11,19 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.appointment import Extension, Rescheduled, Rescheduling
+from activities.consultation import Ringing
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
+from activities.phone_call import PlaceCall, PlacedCall
 from activities.reconciliation import ChannelDay, NoBill, Suspects
 from activities.stop_clinic import Batch, Calling
 from activities.work_item import Change
 from domain.appointment import AppointmentMove
+from domain.consultation import ConsultationMove
 from domain.message import Channel, Template
 from domain.order import Move
 from domain.payment import MoneyTaken, RefundCause, RefundStatus, Settlement
+from domain.phone_call import CallEnded, Refusal
 from domain.stop_clinic import Called
 from domain.work_item import (
     NewWorkItem,
@@ -40,9 +44,7 @@ NOTHING_PAID = Settlement(paid=False)
 @dataclass
 class AppointmentOutside:
     troubles: Troubles
-    settlement: Settlement = NOTHING_PAID  # what the payments answer when asked
     suspended_until: datetime | None = None
-    settled: int = 0  # how often the payments were asked
     moves: list[AppointmentMove] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
     rescheduled: Rescheduled = GONE  # what every wish for a slot is answered
@@ -77,11 +79,31 @@ class AppointmentOutside:
         await self.troubles.meet()
         return self.suspended_until
 
+
+@dataclass
+class ConsultationOutside:
+    troubles: Troubles
+    moves: list[ConsultationMove] = field(default_factory=list)
+    on_duty: list[int] = field(default_factory=list)
+
+    @property
+    def events(self) -> list[str]:
+        return [move.event for move in self.moves]
+
+    @property
+    def last(self) -> ConsultationMove:
+        return self.moves[-1]
+
     @activity.defn
-    async def settle_order(self, order_no: str) -> Settlement:
-        self.settled += 1
+    async def record_consultation(self, move: ConsultationMove) -> None:
         await self.troubles.meet()
-        return self.settlement
+        self.moves.append(move)
+
+    @activity.defn
+    async def next_to_ring(self, so_far: Ringing) -> Ringing:
+        await self.troubles.meet()
+        fresh = [doctor for doctor in self.on_duty if doctor not in so_far.doctors]
+        return Ringing(so_far.order_no, tuple(fresh[:1] or self.on_duty))
 
 
 @dataclass
@@ -120,6 +142,8 @@ class PaymentOutside:
     """Gateway, ledger and the order's ear."""
 
     troubles: Troubles
+    settlement: Settlement = NOTHING_PAID  # what the payments of an order answer when asked
+    settled: int = 0  # how often they were asked
     taken: MoneyTaken | None = None  # what the gateway's query answers
     taken_at_close: MoneyTaken | None = None  # what its close answers
     useless: RefundCause | None = None  # why the order cannot use the money
@@ -137,6 +161,12 @@ class PaymentOutside:
     @property
     def statuses(self) -> list[str]:
         return [change.move.to_status for change in self.moves]
+
+    @activity.defn
+    async def settle_order(self, order_no: str) -> Settlement:
+        self.settled += 1
+        await self.troubles.meet()
+        return self.settlement
 
     @activity.defn
     async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
@@ -206,6 +236,7 @@ class MessageOutside:
     receipts_from: frozenset[Channel] = frozenset()
     closed: frozenset[Channel] = frozenset()  # ways that fail for good
     told: list[Told] = field(default_factory=list)
+    rung: list[int] = field(default_factory=list)  # doctors, to an emergency
     sent: list[Sending] = field(default_factory=list)
 
     @property
@@ -219,6 +250,8 @@ class MessageOutside:
     @activity.defn
     async def plan_message(self, message: Outgoing) -> Plan:
         await self.troubles.meet()
+        if message.template is Template.CONSULTATION_RING and message.doctor_id:
+            self.rung.append(message.doctor_id)
         self.told.append(Told(message.template, message.due, activity.info().scheduled_time))
         return Plan(self.channels, timedelta(minutes=2))
 
@@ -284,6 +317,7 @@ class ReconciliationOutside:
     suspects: tuple[str, ...] = ()
     compared: list[ChannelDay] = field(default_factory=list)
     given_up: list[NoBill] = field(default_factory=list)
+    stopped: list[date] = field(default_factory=list)
     looks: list[datetime] = field(default_factory=list)
     tries: list[datetime] = field(default_factory=list)  # when bills were asked for, or given up
 
@@ -311,6 +345,11 @@ class ReconciliationOutside:
         self.given_up.append(lacking)
 
     @activity.defn
+    async def record_stopped_runs(self, day: date) -> None:
+        await self.troubles.meet()
+        self.stopped.append(day)
+
+    @activity.defn
     async def find_suspects(self, day: date) -> Suspects:
         await self.troubles.meet()
         self.looks.append(activity.info().scheduled_time)
@@ -323,12 +362,39 @@ class ReconciliationOutside:
         return len(suspects.lacking)
 
 
+@dataclass
+class PhoneCallOutside:
+    """Phones that ring: which were rung, and how a call ended when somebody asks."""
+
+    troubles: Troubles
+    refusal: Refusal | None = None  # what every wish for a call is answered
+    placed: list[PlaceCall] = field(default_factory=list)
+    ended: dict[str, CallEnded] = field(default_factory=dict)  # by call number
+    asked: list[str] = field(default_factory=list)
+
+    @activity.defn
+    async def place_call(self, wanted: PlaceCall) -> PlacedCall:
+        await self.troubles.meet()
+        if wanted not in self.placed:
+            self.placed.append(wanted)
+        return PlacedCall(f"T-{wanted.order_no}-{wanted.attempt}", self.refusal)
+
+    @activity.defn
+    async def settle_call(self, call_no: str) -> CallEnded | None:
+        await self.troubles.meet()
+        self.asked.append(call_no)
+        return self.ended.get(call_no)
+
+
+TO_PEOPLE = ("send_message", "place_call")
+
+
 def activities_of(*fakes: object) -> Activities:
     """Every activity of these, by the queue that does it."""
     found: dict[str, list[Callable[..., Any]]] = {LIFECYCLES: [], MESSAGES: []}
     for fake in fakes:
         for name in vars(type(fake)):
             if hasattr(vars(type(fake))[name], "__temporal_activity_definition"):
-                queue = MESSAGES if name == "send_message" else LIFECYCLES
+                queue = MESSAGES if name in TO_PEOPLE else LIFECYCLES
                 found[queue].append(getattr(fake, name))
     return found

@@ -60,7 +60,7 @@ class Conversation:
         now = datetime.now(UTC)
         terms = Terms.of(ConsultationPolicy(), ConsultationType.TEXT, Urgency.NORMAL)
         order_no = new_number(NumberPrefix.CONSULTATION, now.date())
-        case = Case(order_no, ConsultationType.TEXT, Way.NAMED, 11, terms)
+        case = Case(order_no, ConsultationType.TEXT, Way.NAMED, 11, patient, terms)
         progress = Progress(
             pay_by=now,
             status=status,
@@ -77,7 +77,7 @@ class Conversation:
             made = await create_consultation(
                 connection,
                 NewConsultation(
-                    hospital_id=1, account_id=account, patient_id=patient, case=case,
+                    hospital_id=1, account_id=account, case=case,
                     progress=progress, urgency=Urgency.NORMAL, visit_kind=VisitKind.ADVICE,
                     price=Decimal(20), sealed=key.key.seal({}), attachments=(), created_at=now,
                 ),

@@ -16,7 +16,7 @@ from activities.lifecycles import NoLifecycle
 from db.outbox import CHANNEL, promise
 from runtime.background import running
 from runtime.metrics import Metrics
-from workers.relay import Relay, TemporalAway, keep_measuring, listen
+from workers.relay import Relay, TemporalAway, keep_measuring, listen, relay_until
 
 pytestmark = pytest.mark.anyio
 
@@ -175,6 +175,18 @@ async def test_what_fails_again_waits_longer(station: Station) -> None:
     assert pauses[-1] == 300
 
 
+async def test_what_has_failed_for_months_holds_up_nobody(station: Station) -> None:
+    """A pause that doubles outgrows every number."""
+    await station.promise("A1", "A1")
+    await station.promise("A2", "A2")
+    async with station.engine.begin() as connection:
+        await connection.execute(text("update outbox set attempts = 30000 where subject = 'A1'"))
+    station.lifecycles.fails["A1"] = [ValueError()]
+    await station.run_until_quiet()
+    assert station.lifecycles.heard == ["start appointment/A2"]
+    assert await station.waiting() == [("A1", 30001, "ValueError")]
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -289,6 +301,21 @@ async def test_it_runs_until_told_to_stop_and_tells_what_it_kept(station: Statio
     rung.set()
     await relaying
     assert [figure for figure in figures if figure not in seen] == []
+
+
+async def test_a_relay_that_breaks_ends_its_process(station: Station) -> None:
+    class Broken:
+        async def run(self, rung: asyncio.Event, stop: asyncio.Event) -> None:
+            raise ZeroDivisionError
+
+    broken: Any = Broken()
+    async with asyncio.timeout(5):
+        with pytest.raises(ZeroDivisionError):
+            await relay_until(asyncio.Event(), asyncio.Event(), broken)
+    stop = asyncio.Event()
+    stop.set()
+    async with asyncio.timeout(5):
+        await relay_until(stop, asyncio.Event(), station.relay)
 
 
 async def test_how_much_waits_is_told_also_while_temporal_is_away(station: Station) -> None:

@@ -17,7 +17,10 @@ from temporalio.testing import WorkflowEnvironment
 from db.keyring import Keyring
 from domain.access import Role
 from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
-from domain.hospital import AppointmentPolicy
+from domain.consultation import Case, ConsultationStart, ConsultationType, Urgency, Way
+from domain.consultation import Progress as ConsultationProgress
+from domain.consultation import Terms as ConsultationTerms
+from domain.hospital import AppointmentPolicy, ConsultationPolicy
 from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import PaymentStart, PaymentStatus
@@ -26,6 +29,7 @@ from domain.work_item import Outcome, WorkItemStart
 from runtime.codec import data_converter
 from runtime.lifecycles import (  # the very options that the relay starts with
     _appointment,
+    _consultation,
     _payment,
     _reconciliation,
     _stop,
@@ -34,8 +38,10 @@ from runtime.lifecycles import (  # the very options that the relay starts with
 from tests.support.audits import an_audit
 from tests.support.outside import (
     AppointmentOutside,
+    ConsultationOutside,
     MessageOutside,
     PaymentOutside,
+    PhoneCallOutside,
     ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
@@ -80,6 +86,8 @@ class World:
     pausing: Pausing  # the workers' codec
     work_items: WorkItemOutside
     reconciliation: ReconciliationOutside
+    consultations: ConsultationOutside
+    phone: PhoneCallOutside
     staff: tuple[str, ...] = ()  # whose queues are worked on
 
     def working(self) -> AbstractAsyncContextManager[None]:
@@ -92,6 +100,8 @@ class World:
             self.stops,
             self.work_items,
             self.reconciliation,
+            self.consultations,
+            self.phone,
         )
         client = Client(**{**config, "data_converter": converter})
         return working(client, fakes, self.staff)
@@ -183,6 +193,46 @@ class World:
     ) -> WorkflowHandle[Any, Any]:
         return await started(self.env.client, _payment(start), signal, arg)
 
+    async def asked(
+        self,
+        type: ConsultationType = ConsultationType.TEXT,
+        way: Way = Way.NAMED,
+        *,
+        scheduled_in: timedelta | None = None,
+        judged: bool = False,
+        **terms: Any,
+    ) -> tuple[WorkflowHandle[Any, Any], ConsultationStart]:
+        """A consultation, ordered now and unpaid."""
+        now = await self.now()
+        urgency = Urgency.EMERGENCY if way is Way.EMERGENCY else Urgency.NORMAL
+        pinned = replace(ConsultationTerms.of(ConsultationPolicy(), type, urgency), **terms)
+        case = Case(
+            new_number(NumberPrefix.CONSULTATION, now.date()),
+            type,
+            way,
+            3,
+            21,
+            pinned,
+            now + scheduled_in if scheduled_in else None,
+            judged,
+        )
+        doctor = 7 if way is Way.NAMED else None
+        progress = ConsultationProgress(pay_by=now + pinned.payment_window, doctor_id=doctor)
+        start = ConsultationStart(case, progress)
+        return await self.consult(start), start
+
+    async def new_case(self, **progress: Any) -> ConsultationStart:
+        """A text consultation of doctor 7 that is this far."""
+        now, text = await self.now(), ConsultationType.TEXT
+        terms = ConsultationTerms.of(ConsultationPolicy(), text, Urgency.NORMAL)
+        order_no = new_number(NumberPrefix.CONSULTATION, now.date())
+        case = Case(order_no, text, Way.NAMED, 3, 21, terms)
+        so_far = ConsultationProgress(pay_by=now, doctor_id=7, **progress)
+        return ConsultationStart(case, so_far)
+
+    async def consult(self, start: ConsultationStart) -> WorkflowHandle[Any, Any]:
+        return await started(self.env.client, _consultation(start))
+
     async def stopped(self, orders: int) -> tuple[WorkflowHandle[Any, Any], StopStart]:
         """A session with so many appointments is called off."""
         self.stops.orders = [Called(n, f"A-{n}") for n in range(1, orders + 1)]
@@ -218,6 +268,8 @@ async def idle_world(keyring: Keyring) -> AsyncIterator[World]:
             Pausing(converter.payload_codec),
             WorkItemOutside(troubles),
             ReconciliationOutside(troubles),
+            ConsultationOutside(troubles),
+            PhoneCallOutside(troubles),
         )
 
 

@@ -54,7 +54,7 @@ class TestPaying:
     async def test_unpaid_is_cancelled_at_its_deadline(self, world, ending):
         appointment, start = await world.booked()
         assert await ending(appointment) == "cancelled"
-        assert world.appointments.settled == 1  # asked before it was given up
+        assert world.payments.settled == 1  # asked before it was given up
         assert world.appointments.last.reason == "unpaid"
         assert world.appointments.last.version == 1
         assert near(world.appointments.last.at, start.booking.pay_by)
@@ -62,7 +62,7 @@ class TestPaying:
         assert world.payments.owed == []
 
     async def test_money_that_came_in_the_last_second_counts(self, world, ending):
-        world.appointments.settlement = Settlement(paid=True, payment_no="P-2")
+        world.payments.settlement = Settlement(paid=True, payment_no="P-2")
         appointment, start = await world.booked()
         await ending(appointment)
         first = world.appointments.moves[0]
@@ -112,7 +112,7 @@ class TestPaying:
         appointment = await world.begin(start)
         assert await ending(appointment) == "no_show"
         await world.told(Template.APPOINTMENT_CONFIRMED)
-        assert (world.appointments.last.version, world.appointments.settled) == (1, 0)
+        assert (world.appointments.last.version, world.payments.settled) == (1, 0)
 
     async def test_a_free_order_that_is_cancelled_owes_nothing(self, world):
         start = replace(await world.new_appointment(), status=S.CONFIRMED)
@@ -134,7 +134,7 @@ class TestMoreTime:
         assert (extension.move.event, extension.move.actor_id) == ("extend", 13)
         assert near(world.appointments.last.at, later)
         assert world.appointments.last.version == 2
-        assert world.appointments.settled == 1  # not asked at the old deadline
+        assert world.payments.settled == 1  # not asked at the old deadline
         await world.told(Template.APPOINTMENT_EXTENDED)
         assert later in [told.due for told in world.messages.told]
 
@@ -256,7 +256,7 @@ class TestCancelling:
         assert world.appointments.last.reason == "patient"
         assert world.payments.owed == [OwedRefund("P-1", RefundCause.PATIENT, ALL)]
         await world.told(Template.APPOINTMENT_CANCELLED)
-        assert world.appointments.settled == 0
+        assert world.payments.settled == 0
 
     async def test_by_the_patient_too_late_is_refused(self, world, confirmed):
         appointment, booking = confirmed
@@ -272,14 +272,14 @@ class TestCancelling:
         assert world.payments.owed == [OwedRefund("P-1", RefundCause.LATE, Decimal("0.30"))]
 
     async def test_money_on_its_way_goes_back_too(self, world, ending):
-        world.appointments.settlement = Settlement(paid=True, payment_no="P-9")
+        world.payments.settlement = Settlement(paid=True, payment_no="P-9")
         appointment, _ = await world.booked()
         assert await appointment.execute_update(A.cancel, PATIENT) == "cancelled"
         assert await ending(appointment) == "cancelled"
         assert world.payments.owed == [OwedRefund("P-9", RefundCause.PATIENT, ALL)]
 
     async def test_a_payment_that_was_closed_unpaid_owes_nothing(self, world):
-        world.appointments.settlement = Settlement(paid=False, payment_no="P-9")
+        world.payments.settlement = Settlement(paid=False, payment_no="P-9")
         appointment, _ = await world.booked()
         await appointment.execute_update(A.cancel, PATIENT)
         await appointment.result()

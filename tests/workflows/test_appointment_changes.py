@@ -176,7 +176,7 @@ class TestOffers:
         assert world.messages.told[0].due == start.booking.pay_by
 
     async def test_an_offer_paid_in_its_last_second_counts(self, world, ending):
-        world.appointments.settlement = Settlement(paid=True, payment_no="P-2")
+        world.payments.settlement = Settlement(paid=True, payment_no="P-2")
         appointment = await world.begin(replace(await world.new_appointment(), offered=True))
         await ending(appointment)
         assert world.appointments.statuses[0] == "confirmed"

@@ -95,7 +95,7 @@ class TestBeginningAgain:
         booking = replace(start.booking, pay_by=gone)
         appointment = await world.begin(replace(start, booking=booking))
         assert await appointment.result() == "cancelled"
-        assert world.appointments.settled == 1
+        assert world.payments.settled == 1
 
     async def test_rows_are_written_in_the_end(self, world, ending):
         world.troubles.failures["record_appointment"] = 20
@@ -134,7 +134,7 @@ class TestPullingThePlug:
         appointment, _ = await world.booked()
         await world.sleep(timedelta(minutes=15))
         await asking.entered.wait()
-        world.appointments.settlement = Settlement(paid=True, payment_no="P-1")
+        world.payments.settlement = Settlement(paid=True, payment_no="P-1")
         await appointment.cancel()
         await soon(lambda: asking.held == 2)
         asking.open()

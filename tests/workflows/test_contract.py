@@ -12,8 +12,10 @@ from prometheus_client import CollectorRegistry
 from temporalio import activity, workflow
 
 from activities.appointment import AppointmentActivities
+from activities.consultation import ConsultationActivities
 from activities.message import MessageActivities
 from activities.payment import PaymentActivities
+from activities.phone_call import PhoneCallActivities
 from activities.reconciliation import ReconciliationActivities
 from activities.stop_clinic import StopClinicActivities
 from activities.work_item import WorkItemActivities
@@ -24,8 +26,10 @@ from runtime.settings import read_settings
 from runtime.temporal import connect
 from tests.support.outside import (
     AppointmentOutside,
+    ConsultationOutside,
     MessageOutside,
     PaymentOutside,
+    PhoneCallOutside,
     ReconciliationOutside,
     StopOutside,
     WorkItemOutside,
@@ -38,8 +42,10 @@ pytestmark = pytest.mark.anyio
 
 REAL = {
     AppointmentOutside: AppointmentActivities,
+    ConsultationOutside: ConsultationActivities,
     PaymentOutside: PaymentActivities,
     MessageOutside: MessageActivities,
+    PhoneCallOutside: PhoneCallActivities,
     StopOutside: StopClinicActivities,
     WorkItemOutside: WorkItemActivities,
     ReconciliationOutside: ReconciliationActivities,

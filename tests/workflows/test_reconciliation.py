@@ -84,3 +84,15 @@ class TestReconciling:
             await night.result()
         assert isinstance(ended.value.cause, CancelledError)
         assert world.reconciliation.given_up == []
+        assert world.reconciliation.stopped == [DAY], "its rows say so too"
+        assert (await world.shown(night)).status == "stopped"
+
+    async def test_a_cancel_while_it_waits_for_a_bill_is_written_down(self, world):
+        world.reconciliation.late = 1000
+        world.troubles.failures.update(record_stopped_runs=2)
+        night = await world.reconciled()
+        await soon(lambda: len(world.reconciliation.tries) > 0)
+        await night.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await night.result()
+        assert world.reconciliation.stopped == [DAY]
