@@ -162,7 +162,11 @@ class Stream:
         ]
 
     async def next(self, event: str | None = None) -> Told:
-        """The next event (of this name), however long it takes."""
+        """The next event (of this name). TimeoutError when it does not come."""
+        async with asyncio.timeout(20):
+            return await self._next(event)
+
+    async def _next(self, event: str | None) -> Told:
         while True:
             await self.opened()
             for told in self.events()[self._read :]:
@@ -180,9 +184,10 @@ class Stream:
             await self._news.wait()
 
     async def until_ended(self) -> list[Told]:
-        while not self.ended:
-            self._news.clear()
-            await self._news.wait()
+        async with asyncio.timeout(20):
+            while not self.ended:
+                self._news.clear()
+                await self._news.wait()
         return self.events()
 
     def document(self) -> Any:
