@@ -11,9 +11,10 @@ from db.consultation import (
     find_consultation_by_number,
     record_move,
 )
-from db.duty import on_duty
+from db.duty import note_ring, on_duty
 from db.keyring import Keyring
 from domain.consultation import ConsultationMove, ConsultationStatus
+from domain.duty import DutyType
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,19 @@ class ConsultationActivities:
     @activity.defn
     async def next_to_ring(self, so_far: Ringing) -> Ringing:
         """The first doctor on duty who was not rung yet; when all were, all of them once more."""
-        async with self.engine.connect() as connection:
+        async with self.engine.begin() as connection:
             order = await find_consultation_by_number(connection, self.hospital_id, so_far.order_no)
             if order is None:
                 raise LookupError(f"consultation {so_far.order_no} has no row")
             doctors = await on_duty(
-                connection, self.hospital_id, order.department_id, "emergency", self.seen_within
+                connection,
+                self.hospital_id,
+                order.department_id,
+                DutyType.EMERGENCY,
+                self.seen_within,
             )
-        fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
-        return Ringing(so_far.order_no, tuple(fresh[:1] or doctors))
+            fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
+            ringing = tuple(fresh[:1] or doctors)
+            for doctor in ringing:
+                await note_ring(connection, doctor)
+        return Ringing(so_far.order_no, ringing)

@@ -32,6 +32,7 @@ from db.appointment import (
     place_in_queue,
 )
 from db.appointment import NewAppointment as NewRow
+from db.consultation import Consultation
 from db.journal import audit, read_timeline
 from domain.access import APPOINTMENT, Action, Caller, Capacity, Role, office
 from domain.appointment import AppointmentStatus
@@ -308,7 +309,7 @@ async def keep_note(
     connection: AsyncConnection,
     caller: Caller,
     capacity: Capacity,
-    order: Appointment,
+    order: Appointment | Consultation,
     action: Action,
     note: str | None,
 ) -> None:

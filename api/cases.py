@@ -1,5 +1,6 @@
 """Consultations as their readers see them: who may, opened seals, traces of reading."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -15,6 +16,7 @@ from api.schemas.consultation import (
     ConsultationOrder,
     ConsultationPatient,
     ConsultationTerms,
+    RedFlagSeen,
 )
 from db.account import open_patient
 from db.consultation import (
@@ -146,7 +148,7 @@ def _written(context: Context, order: Consultation, capacity: Capacity) -> dict[
         return {
             "complaint": "", "description": "", "attachments": [], "symptoms": [],
             "duration": None, "diagnosis": None, "advice": None, "rating": order.rating,
-            "comment": None,
+            "comment": None, "red_flags": [],
         }  # fmt: skip
     key = context.keyring.unwrap(order.patient_key)
     asked = key.open(order.sealed)
@@ -161,7 +163,17 @@ def _written(context: Context, order: Consultation, capacity: Capacity) -> dict[
         "advice": said.get("advice"),
         "rating": order.rating,
         "comment": key.open(order.comment)["comment"] if order.comment else None,
+        "red_flags": flags_seen(context, order.red_flags),
     }
+
+
+def flags_seen(context: Context, ids: Sequence[str]) -> list[RedFlagSeen]:
+    english = context.config.policies.messages.default_language == "en"
+    return [
+        RedFlagSeen(id=flag.id, advice=flag.advice.en if english else flag.advice.zh)
+        for flag in context.red_flags.flags
+        if flag.id in ids
+    ]
 
 
 def _terms(terms: Terms) -> ConsultationTerms:

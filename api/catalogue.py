@@ -12,6 +12,7 @@ from api.schemas.base import Page
 from api.schemas.catalogue import Department, Doctor, DoctorPrices
 from api.schemas.paging import Id, InPages
 from db.catalogue import ListedDoctor, find_doctor, list_departments, list_doctors
+from db.duty import online_among
 from domain.consultation import ConsultationType
 from domain.hospital import DoctorLevel, HospitalConfig
 
@@ -57,7 +58,8 @@ async def get_doctors(
         page=paging.page,
         size=paging.size,
     )
-    items = [_doctor(context, doctor) for doctor in found]
+    online = await online_among(connection, [doctor.id for doctor in found])
+    items = [_doctor(context, doctor, doctor.id in online) for doctor in found]
     return Page(items=items, total=total, page=paging.page, size=paging.size)
 
 
@@ -66,12 +68,12 @@ async def get_doctor(context: InContext, connection: Transaction, id: Id) -> Doc
     found = await find_doctor(connection, context.hospital_id, id)
     if found is None:
         raise Problem("not_found")
-    return _doctor(context, found)
+    return _doctor(context, found, bool(await online_among(connection, [id])))
 
 
-def _doctor(context: Context, doctor: ListedDoctor) -> Doctor:
+def _doctor(context: Context, doctor: ListedDoctor, online: bool) -> Doctor:
     prices = _prices(context.config, doctor)
-    return Doctor.model_validate({**vars(doctor), "prices": prices})
+    return Doctor.model_validate({**vars(doctor), "prices": prices, "online": online})
 
 
 def _prices(config: HospitalConfig, doctor: ListedDoctor) -> DoctorPrices:

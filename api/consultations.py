@@ -3,7 +3,7 @@
 import datetime as dt
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,17 +11,25 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.cases import (
     allowed_case,
     consultation_order,
+    flags_seen,
     note_case_reading,
     opened_notes,
 )
 from api.catalogue import consultation_price
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
-from api.fields import today_at
+from api.fields import shown_phone, today_at
 from api.file_refs import file_ids
-from api.idempotency import Once
+from api.gates import (
+    flags_of,
+    have_a_nurse_call,
+    refuse_doctor_who_takes_nobody,
+    refuse_without_consent,
+)
+from api.idempotency import Once, OnceOnly
 from api.orders import timeline_entry
 from api.problems import Problem
+from api.schemas.allergy import Allergy
 from api.schemas.appointment import TimelineEntry
 from api.schemas.base import Page
 from api.schemas.consultation import (
@@ -29,10 +37,13 @@ from api.schemas.consultation import (
     ConsultationNote,
     ConsultationOrder,
     ConsultationStory,
+    EarlierVisit,
     NewConsultation,
 )
 from api.schemas.paging import Id, InPages
-from db.account import own_person, sealing_key_of_patient
+from api.schemas.phone_call import PhoneCall
+from db.account import Patient, own_person, patients_by_id, sealing_key_of_patient
+from db.allergy import allergies_of
 from db.catalogue import find_department, find_doctor
 from db.consultation import (
     Consultation,
@@ -48,6 +59,7 @@ from db.consultation import (
 )
 from db.consultation import NewConsultation as NewRow
 from db.journal import read_timeline
+from db.phone_call import calls_of
 from domain.access import Action, Caller, Capacity, Role
 from domain.consultation import (
     Case,
@@ -60,6 +72,7 @@ from domain.consultation import (
 from domain.consultation.changes import paid
 from domain.hospital import Compliance, Feature
 from domain.order import NumberPrefix, new_number
+from domain.red_flags import RedFlag
 
 router = APIRouter(prefix="/consultations", tags=["consultations"])
 
@@ -72,7 +85,7 @@ SEEN = refusals("not_authenticated", "not_found")
     summary="Ask for a consultation",
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "not_offered", "red_flag",
-        "consent_needed", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
+        "consent_missing", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
         "unavailable",
     ),
 )  # fmt: skip
@@ -82,6 +95,45 @@ async def order_consultation(
     """The price is fixed now and paid by `POST /payments` until `payBy`. An emergency with signs
     that want an ambulance is refused (`red_flag`) before anything is charged: call 120."""
     require(caller, Action.BOOK)
+    try:
+        order = await _ordered(context, caller, new, once)
+    except _Emergency as emergency:
+        await _send_to_hospital(context, caller, new, emergency)
+    context.doorbell.ring()
+    return consultation_order(context, order, Capacity.OWNER)
+
+
+class _Emergency(Exception):
+    """Not for online care. What was begun for this request is rolled back."""
+
+    def __init__(self, patient: Patient, flags: tuple[RedFlag, ...]) -> None:
+        super().__init__()
+        self.patient, self.flags = patient, flags
+
+
+async def _send_to_hospital(
+    context: Context, caller: Caller, new: NewConsultation, emergency: _Emergency
+) -> NoReturn:
+    """Problem `red_flag`: call 120. A nurse calls the patient."""
+    person = emergency.patient.details
+    words = f"{person.name} {shown_phone(person.phone)}: {new.complaint} {new.description}".strip()
+    async with context.engine.begin() as connection:
+        key = await sealing_key_of_patient(
+            connection, context.keyring, caller.account_id, emergency.patient.id
+        )
+        if key is None:
+            raise Problem("not_found")
+        await have_a_nurse_call(
+            context, connection, caller, emergency.patient.id, key, words, emergency.flags
+        )
+    context.doorbell.ring()
+    seen = flags_seen(context, [flag.id for flag in emergency.flags])
+    raise Problem("red_flag", redFlags=[flag.model_dump(by_alias=True) for flag in seen])
+
+
+async def _ordered(
+    context: Context, caller: Caller, new: NewConsultation, once: OnceOnly
+) -> Consultation:
     async with context.engine.begin() as connection:
         order_no = await once.answered(connection)
         if order_no is None:
@@ -90,8 +142,7 @@ async def order_consultation(
         order = await find_consultation_by_number(connection, context.hospital_id, order_no)
         if order is None:
             raise Problem("not_found")
-    context.doorbell.ring()
-    return consultation_order(context, order, Capacity.OWNER)
+        return order
 
 
 async def _order(
@@ -104,8 +155,14 @@ async def _order(
     if patient_id is None:
         raise Problem.of_field("patientId", "name the person (就诊人) it is for")
     key = await sealing_key_of_patient(connection, context.keyring, caller.account_id, patient_id)
-    if key is None:
+    found = await patients_by_id(connection, context.keyring, context.hospital_id, [patient_id])
+    if key is None or patient_id not in found:
         raise Problem("not_found")
+    details = found[patient_id].details
+    await refuse_without_consent(context, connection, caller, patient_id, details.birth_date)
+    flags = flags_of(context, new, details)
+    if flags and new.urgency is Urgency.EMERGENCY:
+        raise _Emergency(found[patient_id], flags)
     lawful = context.config.compliance is Compliance.CN_2022
     follow_up = new.visit_kind is VisitKind.FOLLOW_UP
     if lawful and follow_up and (new.evidence is None or not new.evidence.given):
@@ -137,6 +194,7 @@ async def _order(
         price=price,
         sealed=key.key.seal(words),
         attachments=file_ids(new.attachments, "attachments"),
+        red_flags=tuple(flag.id for flag in flags),
         created_at=now,
     )
     await create_consultation(connection, row)
@@ -164,6 +222,7 @@ async def _whom(
             raise Problem("not_found")
         if new.department_id not in (None, doctor.department_id):
             raise Problem.of_field("departmentId", "is not this doctor's")
+        await refuse_doctor_who_takes_nobody(context, connection, doctor.id)
         department_id, price = doctor.department_id, consultation_price(config, doctor, new.type)
     else:
         department_id = new.department_id or 0
@@ -251,6 +310,7 @@ async def get_consultation(
     waiting = await waiting_of(connection, order) if waits else None
     return ConsultationStory(
         **shown.model_dump(),
+        calls=[PhoneCall.of(call) for call in await calls_of(connection, order.order_no)],
         ahead=waiting.ahead if waiting else None,
         usual_response=waiting.usual_response if waiting else None,
     )
@@ -311,4 +371,8 @@ async def background_of(
                 "advice": words.get("content", {}).get("advice"),
             }
         )
-    return Background.model_validate({"visits": shown})
+    allergies = await allergies_of(connection, context.keyring, order.patient_id)
+    return Background(
+        allergies=[Allergy.model_validate(allergy) for allergy in allergies],
+        visits=[EarlierVisit.model_validate(visit) for visit in shown],
+    )

@@ -7,9 +7,11 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.appointments import keep_note
 from api.cases import allowed_case, consultation_order, note_case_reading
 from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
+from api.credentials import refuse_unentitled
 from api.documented import refusals
 from api.file_refs import file_ids
 from api.idempotency import Once, OnceOnly
@@ -27,7 +29,6 @@ from api.schemas.consultation import (
 from api.schemas.paging import Id
 from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
 from db.consultation.starts import TERMS
-from db.journal import audit
 from domain.access import Action, Caller, Capacity
 from domain.consultation import VisitKind
 from domain.hospital import Compliance
@@ -64,7 +65,16 @@ Arg = Callable[[ByPerson, int | None], object]  # from who asks, and the note's 
     "/{id}/accept",
     summary="A doctor takes it on",
     response_model=ConsultationOrder,
-    responses=COMMANDED | refusals("not_allowed", "not_rung", "judgement_missing"),
+    responses=COMMANDED
+    | refusals(
+        "not_allowed",
+        "not_rung",
+        "judgement_missing",
+        "licence_expired",
+        "licence_missing",
+        "too_few_years",
+        "institution_consent_missing",
+    ),
 )
 async def accept(
     id: Id,
@@ -74,6 +84,10 @@ async def accept(
     wanted: Accepting | None = None,
 ) -> Any:
     """The first who accepts has it. A follow-up under cn-2022 wants the doctor's `judgement`."""
+    if caller.doctor_id is not None:
+        async with context.engine.connect() as connection:
+            await allowed_case(context, connection, caller, id, Action.ACCEPT)
+            await refuse_unentitled(context, connection, caller.doctor_id)
     words = wanted.judgement if wanted else None
     writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
     return await command(
@@ -288,17 +302,7 @@ async def case_command(
     """`reason`: an operator's, sealed in the audit."""
 
     async def note_down(connection: AsyncConnection) -> None:
-        if reason is not None:
-            key = context.keyring.unwrap(order.patient_key)
-            await audit(
-                connection,
-                order.hospital_id,
-                asked.action,
-                order.order_no,
-                actor_role=capacity,
-                actor_id=caller.account_id,
-                note=(order.patient_key_id, key.seal({"note": reason})),
-            )
+        await keep_note(context, connection, caller, capacity, order, asked.action, reason)
 
     async def now() -> Consultation:
         async with context.engine.connect() as connection:

@@ -22,11 +22,15 @@ from api.tokens import AccessTokens
 from db.appointment import BookingRules
 from db.keyring import Keyring
 from domain.access import Action, Caller, may
+from domain.consent import ConsentTexts
 from domain.hospital import HospitalConfig
 from domain.message import MessageTexts
+from domain.red_flags import RedFlags
+from runtime.consents import load_consents
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import Metrics
+from runtime.red_flags import load_red_flags
 from runtime.settings import Settings
 
 
@@ -46,6 +50,8 @@ class Context:
     files: Files
     streams: Streams
     texts: MessageTexts = field(default_factory=load_message_texts)
+    red_flags: RedFlags = field(default_factory=load_red_flags)
+    consents: ConsentTexts = field(default_factory=load_consents)
     passwords: Passwords = field(default_factory=Passwords)
     pictures: Pictures = field(default_factory=Pictures)
 
@@ -99,6 +105,15 @@ async def get_transaction(context: InContext) -> AsyncIterator[AsyncConnection]:
 
 # `scope="function"`: committed before the answer goes out, so that the next request sees it.
 Transaction = Annotated[AsyncConnection, Depends(get_transaction, scope="function")]
+
+
+def doctor_of(caller: Caller, action: Action) -> int:
+    """The doctor whom the caller logs in as. 403 when their role may not do this, or they are no
+    doctor of the catalogue."""
+    require(caller, action)
+    if caller.doctor_id is None:
+        raise Problem("forbidden")
+    return caller.doctor_id
 
 
 def require(caller: Caller, action: Action) -> None:

@@ -8,28 +8,36 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Path, Query, Request
 
 from api.appointments import COMMANDED, keep_note, order_command
+from api.cases import consultation_order
 from api.commands import Command
+from api.consulting import case_command
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
-from api.idempotency import Once
+from api.idempotency import Once, OnceOnly
 from api.orders import appointment_order
 from api.problems import Problem, prefers_english
 from api.rescheduling import SLOT
 from api.schemas.appointment import AppointmentOrder, ExtendOrder, OperatorReason
 from api.schemas.base import Page
+from api.schemas.consultation import ConsultationOrder
 from api.schemas.operations import OpenKind, OpenOrder, ReassignOrder
 from api.schemas.paging import InPages
 from api.steps import of_order
 from db.appointment import Appointment, find_order
+from db.catalogue import find_doctor
+from db.consultation import PROGRESS, Consultation, find_consultation_by_number
 from db.resume import resume
 from db.waiting import WantedOrders, list_open_orders
 from domain.access import Action, Caller, Capacity, Role
+from domain.consultation.changes import deadline_of
 from domain.message import Language
+from domain.order import OrderKind, kind_of
 from workflows.commands import Command as ByPerson
-from workflows.commands import Extend, Reschedule
+from workflows.commands import Extend, Reassigned, Reschedule
 
 router = APIRouter(prefix="/ops/orders", tags=["operations"])
 
+AnyOrder = AppointmentOrder | ConsultationOrder
 OrderNo = Annotated[str, Path(alias="orderNo", min_length=1, max_length=64)]
 
 
@@ -86,23 +94,40 @@ def _workflow_of(kind: str, number: str) -> str | None:
 
 @router.post(
     "/{orderNo}/reassign",
-    summary="Move an order to another slot or doctor",
-    response_model=AppointmentOrder,
-    responses=SLOT,
+    summary="Move an appointment to another slot, a consultation to another doctor",
+    response_model=AnyOrder,
+    responses=SLOT | refusals("doctor_unavailable"),
 )
 async def reassign(
     order_no: OrderNo, wanted: ReassignOrder, caller: CurrentCaller, context: InContext, once: Once
 ) -> Any:
-    """At the same price, also after the patient's own deadline. The patient is told."""
+    """At the same price, also after the patient's own deadline. The patient is told. A consultation
+    that waits for a doctor by name waits for this one."""
     order = await _order(context, caller, order_no)
-    arg = Reschedule(ByPerson(Capacity.OPERATOR, caller.account_id), wanted.schedule_id)
-    command = Command("appointment", order_no, Action.REASSIGN_ORDER, "reschedule", arg)
-    return await order_command(context, caller, order.id, command, once, wanted.reason)
+    by = ByPerson(Capacity.OPERATOR, caller.account_id)
+    if isinstance(order, Consultation):
+        if wanted.doctor_id is None:
+            raise Problem.of_field("doctorId", "Field required")
+        async with context.engine.connect() as connection:
+            if await find_doctor(connection, context.hospital_id, wanted.doctor_id) is None:
+                raise Problem("not_found")
+        to_doctor = Reassigned(by, wanted.doctor_id)
+        return await _ask(
+            context, caller, order, Action.REASSIGN_ORDER, "reassign", to_doctor, once,
+            wanted.reason,
+        )  # fmt: skip
+    if wanted.schedule_id is None:
+        raise Problem.of_field("scheduleId", "Field required")
+    to_slot = Reschedule(by, wanted.schedule_id)
+    return await _ask(
+        context, caller, order, Action.REASSIGN_ORDER, "reschedule", to_slot, once, wanted.reason
+    )
 
 
 @router.post(
     "/{orderNo}/retry",
     summary="Begin the lost workflows of an order again",
+    response_model=AnyOrder,
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "idempotency_mismatch",
         "unavailable",
@@ -110,7 +135,7 @@ async def reassign(
 )  # fmt: skip
 async def retry(
     order_no: OrderNo, wanted: OperatorReason, caller: CurrentCaller, context: InContext, once: Once
-) -> AppointmentOrder:
+) -> Any:
     """From their rows: the order's own if it is open, and those of its payments and refunds that
     are not finished. What runs is left alone, so a repeat does no harm."""
     order = await _order(context, caller, order_no)
@@ -122,30 +147,35 @@ async def retry(
             await resume(connection, order_no)
             await once.remember(connection, order_no)
     context.doorbell.ring()
+    if isinstance(order, Consultation):
+        return consultation_order(context, order, Capacity.OPERATOR)
     return appointment_order(context, order)
 
 
 @router.post(
     "/{orderNo}/extend",
-    summary="Give an unpaid order more time",
-    response_model=AppointmentOrder,
+    summary="Give an order more time for what it waits for",
+    response_model=AnyOrder,
     responses=COMMANDED,
 )
 async def extend(
     order_no: OrderNo, wanted: ExtendOrder, caller: CurrentCaller, context: InContext, once: Once
 ) -> Any:
-    """From its present deadline, at the latest until the slot begins."""
+    """From its present deadline. An appointment to be paid: at the latest until the slot begins."""
     order = await _order(context, caller, order_no)
-    later = order.pay_by + timedelta(minutes=wanted.minutes)
-    arg = Extend(ByPerson(Capacity.OPERATOR, caller.account_id), min(later, order.starts_at))
-    command = Command("appointment", order_no, Action.EXTEND, "extend", arg)
-    return await order_command(context, caller, order.id, command, once, wanted.reason)
+    more = timedelta(minutes=wanted.minutes)
+    if isinstance(order, Consultation):
+        until = deadline_of(PROGRESS.validate_python(order.progress)) + more
+    else:
+        until = min(order.pay_by + more, order.starts_at)
+    arg = Extend(ByPerson(Capacity.OPERATOR, caller.account_id), until)
+    return await _ask(context, caller, order, Action.EXTEND, "extend", arg, once, wanted.reason)
 
 
 @router.post(
     "/{orderNo}/cancel-and-refund",
     summary="Cancel an order and return all that was paid",
-    response_model=AppointmentOrder,
+    response_model=AnyOrder,
     responses=COMMANDED,
 )
 async def cancel_and_refund(
@@ -153,16 +183,37 @@ async def cancel_and_refund(
 ) -> Any:
     order = await _order(context, caller, order_no)
     arg = ByPerson(Capacity.OPERATOR, caller.account_id)
-    command = Command("appointment", order_no, Action.CANCEL_AND_REFUND, "cancel", arg)
-    return await order_command(context, caller, order.id, command, once, wanted.reason)
+    return await _ask(
+        context, caller, order, Action.CANCEL_AND_REFUND, "cancel", arg, once, wanted.reason
+    )
 
 
-async def _order(context: Context, caller: Caller, order_no: str) -> Appointment:
+async def _ask(
+    context: Context,
+    caller: Caller,
+    order: Appointment | Consultation,
+    action: Action,
+    update: str,
+    arg: object,
+    once: OnceOnly,
+    reason: str,
+) -> Any:
+    if isinstance(order, Consultation):
+        asked = Command("consultation", order.order_no, action, update, arg)
+        return await case_command(context, caller, order, Capacity.OPERATOR, asked, once, reason)
+    asked = Command("appointment", order.order_no, action, update, arg)
+    return await order_command(context, caller, order.id, asked, once, reason)
+
+
+async def _order(context: Context, caller: Caller, order_no: str) -> Appointment | Consultation:
     """Problem `forbidden` for anybody but operators, whether or not there is such an order."""
     if Role.OPERATOR not in caller.roles:
         raise Problem("forbidden")
+    find = (
+        find_consultation_by_number if kind_of(order_no) is OrderKind.CONSULTATION else find_order
+    )
     async with context.engine.connect() as connection:
-        order = await find_order(connection, context.hospital_id, order_no)
+        order = await find(connection, context.hospital_id, order_no)
     if order is None:
         raise Problem("not_found")
     return order

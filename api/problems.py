@@ -107,7 +107,6 @@ KINDS: dict[str, Kind] = {
         "These signs may be an emergency: call 120 or go to an emergency department now. A nurse "
         "will call you.",
     ),
-    "consent_needed": Kind(409, "请先阅读并同意知情同意书。", "Accept the consent text first."),
     "evidence_missing": Kind(
         409, "复诊须提供既往病历资料。", "A follow-up needs records of the earlier diagnosis."
     ),
@@ -130,6 +129,24 @@ KINDS: dict[str, Kind] = {
         409, "请在订单中作出决定。", "This is decided at the order's own route."
     ),
     "already_appealed": Kind(409, "已提交过申诉。", "There was an appeal already."),
+    # Care
+    "licence_expired": Kind(409, "医师执业证书已过期。", "The doctor's licence has expired."),
+    "licence_missing": Kind(409, "未登记医师执业证书。", "No valid licence is recorded."),
+    "too_few_years": Kind(
+        409, "独立执业年限不足。", "Too few years of independent practice for online care."
+    ),
+    "institution_consent_missing": Kind(
+        409,
+        "缺少主要执业机构的同意或已过期。",
+        "The consent of the institution of registration is missing or over.",
+    ),
+    "consent_outdated": Kind(
+        409, "知情同意书版本已更新,请阅读新版。", "This is not today's version of the text."
+    ),
+    "consent_missing": Kind(
+        409, "请先阅读并同意知情同意书。", "Accept the texts of consent first."
+    ),
+    "too_many": Kind(409, "数量已达上限。", "There are as many as can be kept."),
     # Schedules
     "below_used": Kind(
         409, "号源数不能少于已用号源。", "Fewer sources than are already held by orders."

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.commands import allow
-from api.context import Context, CurrentCaller, InContext, Transaction, require
+from api.context import Context, CurrentCaller, InContext, Transaction, doctor_of, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
@@ -222,10 +222,8 @@ async def _entry(context: Context, connection: AsyncConnection, order_no: str) -
 
 
 def _doctor(caller: Caller) -> Calling:
-    require(caller, Action.HOLD_SESSIONS)
-    if caller.doctor_id is None:
-        raise Problem("forbidden")
-    return Calling(caller.hospital_id, caller.doctor_id, caller.account_id)
+    doctor_id = doctor_of(caller, Action.HOLD_SESSIONS)
+    return Calling(caller.hospital_id, doctor_id, caller.account_id)
 
 
 # Showing

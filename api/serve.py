@@ -18,9 +18,11 @@ from api.doorbell import Doorbell
 from api.revocations import Revocations
 from api.streams import Streams
 from api.tokens import AccessTokens
+from runtime.consents import load_consents
 from runtime.entry import Entry, enter
 from runtime.gateways import open_payments, open_sms, open_storage
 from runtime.lifecycles import TemporalLifecycles
+from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
 
 POOL = 8  # connections to PostgreSQL: more only queue up inside it
@@ -111,6 +113,8 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         metrics=entry.metrics,
         files=Files(engine, storage, entry.keyring),
         streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
+        red_flags=load_red_flags(entry.settings.config_path),
+        consents=load_consents(entry.settings.config_path),
     )
 
 

@@ -21,6 +21,7 @@ from db.account import create_account, hold_patient
 from db.base import engine_for
 from db.catalogue import DoctorRow, NewDoctor, ScheduleRow, create_doctor
 from db.catalogue import load_config as load_catalogue
+from db.credential import KeptCredential, credential_of, keep_credential
 from db.keyring import Keyring
 from db.schedule import Batch, check_doctor, create_batch
 from domain.access import Role
@@ -79,6 +80,7 @@ async def seed(
     await load_catalogue(connection, config)
     if demo is not None:
         await _make_people(connection, config, keyring, demo)
+        await _entitle_doctors(connection, config, keyring, demo)
         await _fill_calendars(connection, config, keyring, demo)
 
 
@@ -160,6 +162,19 @@ async def _make_doctor(
         account_id=account_id,
     )
     await create_doctor(connection, config.hospital.id, new)
+
+
+async def _entitle_doctors(
+    connection: AsyncConnection, config: HospitalConfig, keyring: Keyring, demo: Demo
+) -> None:
+    """Also who was there before credentials were; what an operator recorded is left as it is."""
+    by_phone = {doctor.phone: doctor.credential for doctor in demo.doctors}
+    for account in await demo_accounts(connection, keyring, config.hospital.id, demo):
+        if account.doctor_id is None or account.phone not in by_phone:
+            continue
+        if await credential_of(connection, account.doctor_id) is None:
+            kept = KeptCredential(**vars(by_phone[account.phone]))
+            await keep_credential(connection, keyring, config.hospital.id, account.doctor_id, kept)
 
 
 def _title(config: HospitalConfig, level: DoctorLevel) -> str:

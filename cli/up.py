@@ -20,9 +20,11 @@ from cli.data_dir import DataDir, DataDirError
 from cli.supervisor import ChildFailed, Stopped, Supervisor
 from runtime.child_process import Command
 from runtime.config import load_config
+from runtime.consents import load_consents
 from runtime.embedded_postgres import EmbeddedPostgres, PostgresError
 from runtime.embedded_temporal import NAMESPACE, EmbeddedTemporal, free_port
 from runtime.metrics import SHARED, clear_shared
+from runtime.red_flags import load_red_flags
 from runtime.settings import DEFAULT_CONFIG
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +49,8 @@ def main(args: argparse.Namespace) -> int:
     """0 when stopped by Ctrl-C, 1 when something failed. ConfigError before anything starts."""
     config = os.environ.get("HOSPITAL_CONFIG") or str(DEFAULT_CONFIG)
     load_config(Path(config), os.environ)
+    load_red_flags(Path(config))
+    load_consents(Path(config))
     os.umask(0o077)
     try:
         data_dir = DataDir.open(args.data_dir)

@@ -65,6 +65,10 @@ class Action(StrEnum):
     WORK = "work"  # see the worklist
     APPEAL = "appeal"  # against a suspension
     RECONCILE = "reconcile"  # the gateway's bill with our books
+    GO_ON_DUTY = "go_on_duty"  # 值班, for online consultations
+    KEEP_TEMPLATES = "keep_templates"  # of one's own replies
+    KEEP_CREDENTIALS = "keep_credentials"  # of any doctor
+    CONSENT = "consent"  # for the persons of one's own account
 
 
 class Verdict(StrEnum):
@@ -136,6 +140,10 @@ BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.WORK: frozenset(Role) - {Role.PATIENT},
     Action.APPEAL: frozenset({Role.PATIENT}),
     Action.RECONCILE: frozenset({Role.OPERATOR}),
+    Action.GO_ON_DUTY: frozenset({Role.DOCTOR}),
+    Action.KEEP_TEMPLATES: frozenset({Role.DOCTOR}),
+    Action.KEEP_CREDENTIALS: frozenset({Role.OPERATOR}),
+    Action.CONSENT: frozenset({Role.PATIENT}),
 }
 
 

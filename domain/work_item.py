@@ -30,6 +30,7 @@ class WorkItemKind(StrEnum):
     REFUND_STUCK = "refund_stuck"
     RECONCILIATION_DIFFERENCE = "reconciliation_difference"
     SUSPENSION_LIFT = "suspension_lift"
+    RED_FLAG = "red_flag"  # somebody to be called back at once
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ DESKS: dict[WorkItemKind, Desk] = {
     K.REFUND_STUCK: Desk(Role.OPERATOR, ("retry", "paid_otherwise")),
     K.RECONCILIATION_DIFFERENCE: Desk(Role.OPERATOR, ("resolved", "accepted")),
     K.SUSPENSION_LIFT: Desk(Role.OPERATOR, ("lifted", "kept")),
+    K.RED_FLAG: Desk(Role.NURSE, ("sent_to_hospital", "no_emergency", "not_reached")),
 }
 
 

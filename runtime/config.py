@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 from zoneinfo import ZoneInfo
 
 from domain.hospital import HospitalConfig, Policies, QuietHours
+from domain.symptom_text import Phrase
 from runtime.config_source import (
     FROM_ENVIRONMENT,
     Entry,
@@ -47,7 +48,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> HospitalConfig:
         raise ConfigError(problems)
     if isinstance(root.value, dict):
         problems += overlay(root, environ, Policies)
-    reader = _Reader(problems)
+    reader = Reader(problems)
     config = reader.read(HospitalConfig, root, "")
     _across(reader)
     if problems:
@@ -56,12 +57,18 @@ def load_config(path: Path, environ: Mapping[str, str]) -> HospitalConfig:
     return config
 
 
-def load_values(cls: type[Values], path: Path) -> Values:
-    """Another file than the hospital's, in the shape of this dataclass. Raises ConfigError."""
+def load_values(
+    cls: type[Values], path: Path, across: "Callable[[Reader], None] | None" = None
+) -> Values:
+    """Another file than the hospital's, in the shape of this dataclass; `across` notes what
+    concerns several entries. Raises ConfigError."""
     root, problems = read_file(path)
     if root is None:
         raise ConfigError(problems)
-    values = _Reader(problems).read(cls, root, "")
+    reader = Reader(problems)
+    values = reader.read(cls, root, "")
+    if across is not None:
+        across(reader)
     if problems:
         raise ConfigError(problems)
     assert isinstance(values, cls)  # noqa: S101 - an unread entry is a problem
@@ -161,6 +168,31 @@ RULES: dict[str, Rule] = {
 }
 
 
+def _is_phrase(text: str) -> bool:
+    try:
+        Phrase.of(text)
+    except ValueError:
+        return False
+    return True
+
+
+# In the other files.
+_PHRASE = Rule(_is_phrase, "a phrase such as 胸口|心口~疼|痛, no part of it empty")
+_CODE = Rule(
+    lambda text: re.fullmatch(r"[a-z][a-z0-9_]*", text) is not None, "a word such as chest_pain"
+)
+RULES |= {
+    "consents.version": Rule(
+        lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text) is not None,
+        "a version such as 2026-01",
+    ),
+    "flags.id": _CODE,
+    "flags.terms": _PHRASE,
+    "flags.combinations.all_of": _PHRASE,
+    "flags.sources.year": Rule(lambda year: 1950 <= year <= 2100, "a year such as 2019"),
+}
+
+
 class _Unread:
     """Stands for a value that did not fit; the problem is noted."""
 
@@ -168,7 +200,7 @@ class _Unread:
 UNREAD = _Unread()
 
 
-class _Reader:
+class Reader:
     """Turns entries into the values of a type, noting every problem, and where each value stood."""
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -179,6 +211,18 @@ class _Reader:
 
     def note(self, path: str, text: str) -> None:
         self.problems.append(Problem(self.places[path], path, text))
+
+    def distinct(self, path: str, name: str) -> None:
+        """Note the entries of a list that share this field's value."""
+        first: dict[Any, Place] = {}
+        for index in range(self.lengths.get(path, 0)):
+            field = f"{path}[{index}].{name}"
+            if field not in self.values:
+                continue
+            value = self.values[field]
+            if value in first:
+                self.note(field, f"{value!s} is there twice, first in {first[value]}")
+            first.setdefault(value, self.places[field])
 
     def read(self, hint: Any, entry: Entry, path: str) -> Any:
         self.places[path] = entry.place
@@ -320,7 +364,7 @@ _SCALARS: dict[Any, tuple[str, tuple[str, ...], Callable[[str], Any]]] = {
 # What concerns several entries. Entries that did not fit are left out here; they are noted already.
 
 
-def _across(reader: _Reader) -> None:
+def _across(reader: Reader) -> None:
     _departments(reader)
     for prices in (
         "registration_fees",
@@ -328,29 +372,17 @@ def _across(reader: _Reader) -> None:
         "consultation_prices.video",
         "consultation_prices.phone",
     ):
-        _distinct(reader, prices, "level")
+        reader.distinct(prices, "level")
     _quiet_hours(reader)
     if reader.lengths.get("policies.payment.channels") == 0:
         reader.note("policies.payment.channels", "expected at least one channel")
 
 
-def _distinct(reader: _Reader, path: str, name: str) -> None:
-    first: dict[Any, Place] = {}
-    for index in range(reader.lengths.get(path, 0)):
-        field = f"{path}[{index}].{name}"
-        if field not in reader.values:
-            continue
-        value = reader.values[field]
-        if value in first:
-            reader.note(field, f"{value!s} is there twice, first in {first[value]}")
-        first.setdefault(value, reader.places[field])
-
-
-def _departments(reader: _Reader) -> None:
+def _departments(reader: Reader) -> None:
     count = reader.lengths.get("departments", 0)
     if "departments" in reader.lengths and count == 0:
         reader.note("departments", "expected at least one department")
-    _distinct(reader, "departments", "id")
+    reader.distinct("departments", "id")
     parents: dict[int, int | None] = {}
     for index in range(count):
         if f"departments[{index}].id" in reader.values:
@@ -379,7 +411,7 @@ def _comes_back(parents: Mapping[int, int | None], start: int | None) -> bool:
     return False
 
 
-def _quiet_hours(reader: _Reader) -> None:
+def _quiet_hours(reader: Reader) -> None:
     path = "policies.appointment.quiet_hours"
     start = reader.values.get(f"{path}.start", QuietHours.start)
     end = reader.values.get(f"{path}.end", QuietHours.end)

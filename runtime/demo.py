@@ -1,6 +1,7 @@
 """The people of the demonstration: `config/demo.yaml` as values, and who of them is there."""
 
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from domain.access import Role
 from domain.account import Gender, Relation
 from domain.hospital import DoctorLevel
 from runtime.config import load_values
-from runtime.settings import DEFAULT_CONFIG
+from runtime.settings import beside
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,15 @@ class DemoStaff:
 
 
 @dataclass(frozen=True)
+class DemoCredential:
+    licence_no: str
+    licence_valid_until: date
+    practising_since: date
+    institution: str
+    institution_consent_until: date
+
+
+@dataclass(frozen=True)
 class DemoDoctor:
     phone: str
     name: str
@@ -57,6 +67,7 @@ class DemoDoctor:
     location: str
     sources: int  # per slot
     sessions: tuple[str, ...]  # names of DemoSession; none: an empty calendar
+    credential: DemoCredential
 
 
 @dataclass(frozen=True)
@@ -99,8 +110,7 @@ def e164(phone: str) -> str:
 
 def load_demo(config_path: Path) -> Demo:
     """`demo.yaml` beside the hospital's configuration, else ours. Raises ConfigError."""
-    beside = config_path.parent / "demo.yaml"
-    return load_values(Demo, beside if beside.exists() else DEFAULT_CONFIG.parent / "demo.yaml")
+    return load_values(Demo, beside(config_path, "demo.yaml"))
 
 
 async def demo_accounts(

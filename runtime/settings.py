@@ -14,6 +14,12 @@ from urllib.parse import urlsplit
 DEFAULT_CONFIG = Path(__file__).parent.parent / "config" / "hospital.yaml"
 
 
+def beside(config_path: Path, name: str) -> Path:
+    """The file of this name beside the hospital's configuration, else ours."""
+    own = config_path.parent / name
+    return own if own.exists() else DEFAULT_CONFIG.parent / name
+
+
 class SettingsError(Exception):
     """A setting is missing or impossible; the text names the environment variable."""
 

@@ -44,6 +44,7 @@ class Doctor(Schema):
     speciality: str
     rating: Annotated[float, Field(ge=1, le=5)] | None
     prices: DoctorPrices
+    online: bool = Field(description="on duty (值班) for online consultations now")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,6 +60,7 @@ class Doctor(Schema):
                     "speciality": "高血压、冠心病",
                     "rating": 4.9,
                     "prices": {"registration": 50, "text": 99.9, "video": 129.9, "phone": 109.9},
+                    "online": True,
                 }
             ]
         }

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.schemas.allergy import Allergy
 from api.schemas.base import Duration, Money, Schema
 from api.schemas.paging import Id
+from api.schemas.phone_call import PhoneCall
 from domain.account import Gender
 from domain.consultation import ConsultationStatus, ConsultationType, Urgency, VisitKind, Way
 
@@ -162,7 +164,7 @@ class ConsultationOrder(Schema):
     waiting_for: str | None = Field(description="payment, doctor, evidence, patient, conclusion")
     next_step: str | None = Field(description="what happens by itself at `due`: a code")
     due: dt.datetime | None
-    red_flags: list[RedFlagSeen] = Field(default_factory=list)
+    red_flags: list[RedFlagSeen]
     refund_status: str | None
     refunded_amount: Money
     terms: ConsultationTerms
@@ -172,6 +174,7 @@ class ConsultationOrder(Schema):
 class ConsultationStory(ConsultationOrder):
     """One consultation, with what only its own page shows."""
 
+    calls: list[PhoneCall]
     ahead: int | None = Field(description="while it waits: how many are before it")
     usual_response: Duration | None = Field(
         description="measured over 90 days, from payment to acceptance; no promise"
@@ -253,4 +256,5 @@ class EarlierVisit(Schema):
 class Background(Schema):
     """What a doctor wants to know before they answer."""
 
+    allergies: list[Allergy]
     visits: list[EarlierVisit]

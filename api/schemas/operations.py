@@ -38,4 +38,5 @@ class ReassignOrder(OperatorReason):
         json_schema_extra={"examples": [{"scheduleId": 2, "reason": "医生临时调班"}]}
     )
 
-    schedule_id: Id
+    schedule_id: Id | None = Field(None, description="an appointment's other slot")
+    doctor_id: Id | None = Field(None, description="a consultation's other doctor")

@@ -32,6 +32,7 @@ from db.account.patients import (
     own_person,
     patients_by_id,
     patients_of,
+    relation_of,
 )
 from db.account.rows import (
     AccountRow,
@@ -88,6 +89,7 @@ __all__ = [
     "read_account",
     "refresh_session",
     "register_account",
+    "relation_of",
     "rewrap",
     "sealing_key_for_phone",
     "sealing_key_of_account",

@@ -112,6 +112,24 @@ async def own_person(connection: AsyncConnection, account_id: int) -> int | None
     return next(iter(own), rows[0].id if len(rows) == 1 else None)
 
 
+async def relation_of(
+    connection: AsyncConnection, account_id: int, patient_id: int
+) -> Relation | None:
+    """What this person is to the account's holder; None when it holds no such person, or one who
+    was shredded."""
+    found = await connection.execute(
+        select(PatientRow.relation)
+        .join(DataKeyRow, DataKeyRow.id == PatientRow.data_key_id)
+        .where(
+            PatientRow.id == patient_id,
+            PatientRow.account_id == account_id,
+            DataKeyRow.wrapped.is_not(None),
+        )
+    )
+    relation = found.scalar()
+    return Relation(relation) if relation is not None else None
+
+
 async def patients_by_id(
     connection: AsyncConnection, keyring: Keyring, hospital_id: int, ids: Iterable[int]
 ) -> dict[int, Patient]:

@@ -29,6 +29,7 @@ class NewConsultation:
     price: Decimal
     sealed: bytes
     attachments: tuple[int, ...]
+    red_flags: tuple[str, ...]
     created_at: datetime
 
 
@@ -54,6 +55,7 @@ async def create_consultation(connection: AsyncConnection, new: NewConsultation)
             progress=PROGRESS.dump_python(progress, mode="json"),
             sealed=new.sealed,
             attachments=list(new.attachments),
+            red_flags=list(new.red_flags),
             created_at=new.created_at,
             **shown_columns(case, progress),
         )

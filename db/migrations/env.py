@@ -3,10 +3,14 @@
 from alembic import context
 
 import db.account
+import db.allergy
 import db.appointment
 import db.catalogue
+import db.consent
 import db.consultation
 import db.conversation
+import db.credential
+import db.duty
 import db.file
 import db.journal
 import db.message
@@ -14,6 +18,7 @@ import db.outbox
 import db.payment
 import db.phone_call
 import db.reconciliation
+import db.reply_template
 import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base
 

@@ -119,6 +119,13 @@ def prolonged(case: Case, p: Progress, now: datetime) -> Changes:
     return {"window_ends": later, "extended": p.extended + 1}
 
 
+def deadline_of(p: Progress) -> datetime:
+    """Of what it waits for now."""
+    if p.status is S.CONSULTING:
+        return p.window_ends or p.pay_by
+    return p.evidence_by or p.accept_by or p.pay_by
+
+
 def given_until(p: Progress, until: datetime) -> Changes:
     """By an operator: more time for whatever it waits for now."""
     if p.status is S.CONSULTING:

@@ -67,6 +67,7 @@ async def test_a_doctor_is_shown_with_prices_and_null_where_nothing_is_offered(
         "speciality": "高血压",
         "rating": None,
         "prices": {"registration": 50.0, "text": 99.9, "video": None, "phone": None},
+        "online": False,
     }
     free = (await client.get(f"/doctors/{doctors[1]}")).json()
     assert free["prices"]["registration"] == 0

@@ -18,10 +18,12 @@ from cli import migrate as migrate_command
 from cli import seed as seed_command
 from cli.seed import seed
 from db.account import find_account, patients_of
+from db.credential import KeptCredential, credential_of, keep_credential, read_credential
 from db.keyring import Keyring, create_keyring
 from domain.access import Role
 from domain.account import password_refusal, person_refusal
-from domain.hospital import DoctorLevel, HospitalConfig
+from domain.credential import refusal
+from domain.hospital import Compliance, DoctorLevel, HospitalConfig
 from domain.schedule import first_overlap, parse_time_slot
 from runtime.config import load_config
 from runtime.demo import Demo, demo_accounts, e164, load_demo
@@ -107,6 +109,24 @@ async def test_every_demo_account_logs_in_and_is_what_it_says(
         assert [patient.details.name for patient in held] == [
             person.name for person in demo.patients[0].persons
         ]
+
+
+async def test_every_demo_doctor_may_practise_and_an_operators_record_is_left_alone(
+    engine: AsyncEngine, config: HospitalConfig, keyring: Keyring, demo: Demo
+) -> None:
+    assert all(doctor.credential.licence_no.startswith("DEMO-") for doctor in demo.doctors)
+    await run(engine, config, keyring, demo)
+    async with engine.begin() as connection:
+        accounts = await demo_accounts(connection, keyring, 1, demo)
+        doctors = [account.doctor_id for account in accounts if account.doctor_id is not None]
+        today = date(2026, 11, 23)
+        for doctor in doctors:
+            credential = await credential_of(connection, doctor)
+            assert refusal(credential, today, Compliance.CN_2022) is None
+        await keep_credential(connection, keyring, 1, doctors[0], KeptCredential())
+    await run(engine, config, keyring, demo)
+    async with engine.connect() as connection:
+        assert await read_credential(connection, keyring, 1, doctors[0]) == KeptCredential()
 
 
 async def test_a_second_start_changes_nothing_and_is_quick(

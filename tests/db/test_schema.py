@@ -5,10 +5,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import create_engine
 
 import db.account
+import db.allergy
 import db.appointment
 import db.catalogue
+import db.consent
 import db.consultation
 import db.conversation
+import db.credential
+import db.duty
 import db.file
 import db.journal
 import db.message
@@ -16,6 +20,7 @@ import db.outbox
 import db.payment
 import db.phone_call
 import db.reconciliation
+import db.reply_template
 import db.work_item  # noqa: F401
 from db.base import Base
 from db.migrate import is_current, migrate

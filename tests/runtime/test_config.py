@@ -108,18 +108,18 @@ def test_a_byte_order_mark_is_no_problem(load: Callable[..., HospitalConfig]) ->
     ("old", "new", "said"),
     [
         (
-            "payment_window: PT15M # unpaid after this, the source",
+            "payment_window: PT15M # unpaid after this, the source goes back",
             "payment_window: 15 min",
             "policies.appointment.payment_window: expected an ISO 8601 duration above zero "
             "such as PT15M, got '15 min'",
         ),
         (
-            "payment_window: PT15M # unpaid after this, the source",
+            "payment_window: PT15M # unpaid after this, the source goes back",
             "payment_window: 900",
             "got '900'",
         ),
         (
-            "payment_window: PT15M # unpaid after this, the source",
+            "payment_window: PT15M # unpaid after this, the source goes back",
             "payment_window: PT0S",
             "above zero",
         ),

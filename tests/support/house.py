@@ -52,6 +52,16 @@ POLICIES = {
     "PAYMENT__REFUND_POLL": "PT1S",
 }
 
+# What is promised at `hasty` is over at once.
+OF_HASTY = (
+    "APPOINTMENT__PAYMENT_WINDOW",
+    "CONSULTATION__PAYMENT_WINDOW",
+    "CONSULTATION__ACCEPT_TEXT",
+    "CONSULTATION__TEXT_WINDOW",
+    "CONSULTATION__RING_FOR",
+    "CONSULTATION__DISPATCH_FOR",
+)
+
 Result = TypeVar("Result")
 
 
@@ -277,7 +287,7 @@ class House:
         self._furnish("worker", "worker")
         self._furnish("relay", "relay")
         self._furnish("api", "api", "--port", str(self.ports["api"]))
-        hasty = {"HOSPITAL_POLICIES__APPOINTMENT__PAYMENT_WINDOW": f"PT{HASTE.seconds}S"}
+        hasty = {f"HOSPITAL_POLICIES__{name}": f"PT{HASTE.seconds}S" for name in OF_HASTY}
         self._furnish("hasty", "api", "--port", str(self.ports["hasty"]), environ=hasty)
 
     def _furnish(self, name: str, *words: str, environ: Mapping[str, str] | None = None) -> None:

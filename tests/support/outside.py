@@ -88,11 +88,12 @@ class ConsultationOutside:
 
     @property
     def events(self) -> list[str]:
-        return [move.event for move in self.moves]
+        return [move.event for move in sorted(self.moves, key=lambda move: move.version)]
 
     @property
     def last(self) -> ConsultationMove:
-        return self.moves[-1]
+        """By version: two may be written at once."""
+        return max(self.moves, key=lambda move: move.version)
 
     @activity.defn
     async def record_consultation(self, move: ConsultationMove) -> None:

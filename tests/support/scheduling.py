@@ -5,6 +5,7 @@ from xdist.scheduler import LoadScopeScheduling
 # Tests of a house that takes seconds to start, by the house they are in.
 HOUSES = {
     "tests/e2e/test_tour.py": "whole house",
+    "tests/e2e/test_consultations.py": "whole house",
     "tests/e2e/test_privacy.py": "whole house",
     "tests/e2e/test_bad_luck.py": "shaken house",
     "tests/e2e/test_kills.py": "shaken house",

@@ -63,6 +63,11 @@ class Patient(Visitor):
         wanted = {"scheduleId": slot, "patientId": self.patient_id, **more}
         return self.post("/appointments", wanted, expect=201, hasty=hasty)
 
+    def ask(self, *, hasty: bool = False, **wanted: Any) -> Any:
+        """Order a consultation."""
+        body = {"complaint": "头痛两天", "description": "左侧明显", "attachments": [], **wanted}
+        return self.post("/consultations", body, expect=201, hasty=hasty)
+
     def open_payment(self, order: Any) -> Any:
         return self.post(
             "/payments", {"orderNo": order["orderNo"], "channel": "sandbox"}, expect=201
@@ -79,7 +84,7 @@ class Patient(Visitor):
         answered(self.send("POST", path, params=at_gateway), 200)
 
     def order(self, order: Any) -> Any:
-        return self.get(f"/appointments/{order['id']}")
+        return self.get(path_of(order))
 
     def payment(self, payment: Any) -> Any:
         return self.get(f"/payments/{payment['paymentNo']}")
@@ -104,7 +109,7 @@ class Patient(Visitor):
 
     def timeline(self, order: Any) -> list[tuple[str, str, str]]:
         """(event, to, by whom), oldest first."""
-        entries = self.get(f"/appointments/{order['id']}/timeline")
+        entries = self.get(f"{path_of(order)}/timeline")
         return [(e["event"], e["to"], e["actor"]["role"]) for e in entries]
 
     def messages(self, order: Any) -> list[tuple[str, str]]:
@@ -118,6 +123,11 @@ class Patient(Visitor):
     def is_told(self, order: Any, template: str) -> None:
         both = {(template, "in_app"), (template, "sms")}
         eventually(lambda: both <= set(self.messages(order)), what=f"told {template}")
+
+
+def path_of(order: Any) -> str:
+    kind = "consultations" if order["orderNo"].startswith("C") else "appointments"
+    return f"/{kind}/{order['id']}"
 
 
 def answered(response: httpx.Response, status: int) -> Any:
@@ -171,6 +181,14 @@ def log_in(house: House, role: str, doctor_id: int | None = None) -> Visitor:
     proof = {"phone": account["phone"], "password": account["password"]}
     body = nobody.post("/auth/login", proof)
     return Visitor(house, body["accessToken"], account["userId"], account["phone"])
+
+
+def doctor_of(house: House, level: str, department: str = "呼吸内科") -> tuple[int, Visitor]:
+    """A doctor of this level (`doctorId`), logged in."""
+    nobody = Visitor(house, "", 0)
+    doctors = nobody.get("/doctors", size=100)["items"]
+    chosen = next(d for d in doctors if (d["level"], d["departmentName"]) == (level, department))
+    return chosen["id"], log_in(house, "doctor", chosen["id"])
 
 
 def make_slot(

@@ -48,6 +48,7 @@ def upgrade() -> None:
         sa.Column("terms", postgresql.JSONB(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.Column("attachments", BIGINTS, nullable=False),
+        sa.Column("red_flags", postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("version", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("reason", sa.Text(), server_default="", nullable=False),

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0011_file"
-down_revision = "0009_phone_call"
+down_revision = "0010_care"
 
 
 def upgrade() -> None:

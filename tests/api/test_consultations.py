@@ -1,0 +1,446 @@
+"""Ordering an online consultation, and who may see it: over HTTP."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from api.context import Context
+from db.account import add_patient
+from db.keyring import Keyring
+from domain.access import Role
+from domain.account import Gender, NewPatient
+from domain.hospital import (
+    Compliance,
+    ConsultationPrices,
+    DoctorLevel,
+    Feature,
+    HospitalConfig,
+    LevelPrice,
+)
+from tests.support.api import (
+    as_caller,
+    client_of,
+    hospital_config,
+    id_card,
+    make_context,
+    refused,
+)
+from tests.support.care import Care
+from tests.support.catalogue import a_doctor
+
+pytestmark = pytest.mark.anyio
+
+PATH = "/consultations"
+
+
+def price(level: DoctorLevel, yuan: str) -> LevelPrice:
+    return LevelPrice(level, level, Decimal(yuan))
+
+
+def config_of(compliance: Compliance = Compliance.NONE) -> HospitalConfig:
+    config = hospital_config()
+    hospital = replace(config.hospital, features=frozenset({Feature.ONLINE_CONSULTATION}))
+    prices = ConsultationPrices(
+        text=(price(DoctorLevel.CHIEF, "99.90"), price(DoctorLevel.ATTENDING, "39.90")),
+        phone=(price(DoctorLevel.CHIEF, "0"),),
+        emergency=Decimal("49.90"),
+    )
+    return replace(config, hospital=hospital, consultation_prices=prices, compliance=compliance)
+
+
+async def opened(database_url: str, keyring: Keyring, config: HospitalConfig) -> Context:
+    return await make_context(database_url, keyring, config)
+
+
+@pytest.fixture
+async def care(database_url: str, keyring: Keyring) -> AsyncIterator[Care]:
+    context = await opened(database_url, keyring, config_of())
+    async with client_of(context) as client:
+        yield await Care.opened(client, context)
+    await context.engine.dispose()
+
+
+@pytest.fixture
+async def lawful(database_url: str, keyring: Keyring) -> AsyncIterator[Care]:
+    """The same under `compliance: cn-2022`."""
+    context = await opened(database_url, keyring, config_of(Compliance.CN_2022))
+    async with client_of(context) as client:
+        yield await Care.opened(client, context)
+    await context.engine.dispose()
+
+
+Who = tuple[int, int]  # account, person
+
+
+async def ask(care: Care, who: Who, **wanted: Any) -> httpx.Response:
+    body = {"type": "text", "complaint": "头痛两天", "patientId": who[1], **wanted}
+    return await care.send("POST", PATH, care.patient(who[0]), body)
+
+
+async def doctor_of(care: Care, level: str, **columns: Any) -> int:
+    async with care.context.engine.begin() as connection:
+        doctor = await a_doctor(connection, level=level)
+        for name, value in columns.items():
+            await connection.execute(
+                text(f"update doctor set {name} = cast(:value as jsonb) where id = :id"),
+                {"value": value, "id": doctor},
+            )
+    return doctor
+
+
+async def count(care: Care, table: str) -> int:
+    async with care.context.engine.connect() as connection:
+        return int(await connection.scalar(text(f"select count(*) from {table}")) or 0)
+
+
+# Prices
+
+
+async def test_the_price_is_that_of_type_and_level_and_is_fixed(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor)).json()
+    assert (order["price"], order["paid"], order["status"]) == (99.9, False, "pending")
+    attending = await doctor_of(care, "attending")
+    assert (await ask(care, who, doctorId=attending)).json()["price"] == 39.9
+
+
+async def test_what_has_no_price_is_not_offered_and_never_free(care: Care) -> None:
+    who = await care.clinic.someone()
+    resident = await doctor_of(care, "resident")
+    assert refused(await ask(care, who, doctorId=resident)) == (409, "not_offered")
+    video = await ask(care, who, doctorId=care.clinic.doctor, type="video")
+    assert refused(video) == (409, "not_offered")
+
+
+async def test_an_expert_may_have_a_price_of_their_own_and_nobody_else(care: Care) -> None:
+    who = await care.clinic.someone()
+    expert = await doctor_of(care, "chief", own_prices='{"text": "299.00"}')
+    assert (await ask(care, who, doctorId=expert)).json()["price"] == 299.0
+    attending = await doctor_of(care, "attending", own_prices='{"text": "299.00"}')
+    assert (await ask(care, who, doctorId=attending)).json()["price"] == 39.9
+    shown = (await care.send("GET", f"/doctors/{expert}", None)).json()
+    assert shown["prices"]["text"] == 299.0
+
+
+async def test_what_costs_nothing_waits_for_its_doctor_at_once(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    assert (order["paid"], order["waitingFor"]) == (True, "doctor")
+
+
+async def test_a_pool_costs_what_its_cheapest_level_costs(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, departmentId=1)).json()
+    assert (order["price"], order["doctorId"], order["way"]) == (39.9, None, "quick")
+    assert refused(await ask(care, who, departmentId=99)) == (404, "not_found")
+
+
+async def test_a_hospital_without_the_feature_offers_none(
+    client: httpx.AsyncClient, context: Context
+) -> None:
+    care = await Care.opened(client, context)
+    who = await care.clinic.someone()
+    assert refused(await ask(care, who, doctorId=care.clinic.doctor)) == (409, "not_offered")
+
+
+# Whom it is for
+
+
+async def test_it_is_for_the_accounts_own_person_unless_one_is_named(care: Care) -> None:
+    account, person = await care.clinic.someone()
+    wanted = {"doctorId": care.clinic.doctor, "patientId": None}
+    assert (await ask(care, (account, person), **wanted)).json()["patientId"] == person
+    nobody = await care.clinic.account()
+    assert refused(await ask(care, (nobody, 0), **wanted)) == (422, "invalid")
+
+
+async def test_a_strangers_person_does_not_exist(care: Care) -> None:
+    account, _ = await care.clinic.someone()
+    _, other = await care.clinic.someone(1)
+    answer = await ask(care, (account, other), doctorId=care.clinic.doctor)
+    assert refused(answer) == (404, "not_found")
+
+
+async def test_a_stranger_and_an_unasked_doctor_find_nothing(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    stranger = care.patient(await care.clinic.account())
+    other = await care.doctor(await doctor_of(care, "chief"))
+    for name in ("", "/timeline", "/notes", "/background"):
+        path = f"{PATH}/{order['id']}{name}"
+        assert refused(await care.send("GET", path, stranger)) == (404, "not_found")
+        assert refused(await care.send("GET", path, other)) == (404, "not_found")
+    asked = await care.send("GET", f"{PATH}/{order['id']}", await care.doctor())
+    assert asked.json()["complaint"] == "头痛两天"
+
+
+async def test_what_others_than_the_owner_read_leaves_a_trace(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    await care.send("GET", f"{PATH}/{order['id']}", care.patient(who[0]))
+    assert await count(care, "access_log") == 0
+    await care.send("GET", f"{PATH}/{order['id']}", await care.doctor())
+    await care.send("GET", f"{PATH}/{order['id']}/background", await care.doctor())
+    assert await count(care, "access_log") == 2
+
+
+async def test_a_doctor_who_is_the_patient_treats_nobody(care: Care) -> None:
+    account, person = await care.clinic.someone()
+    order = (await ask(care, (account, person), doctorId=care.clinic.doctor, type="phone")).json()
+    both = as_caller(care.context, account, Role.PATIENT, Role.DOCTOR, doctor_id=care.clinic.doctor)
+    answer = await care.send("POST", f"{PATH}/{order['id']}/accept", both)
+    assert refused(answer) == (403, "forbidden")
+
+
+async def test_what_was_written_is_sealed(care: Care) -> None:
+    who = await care.clinic.someone()
+    await ask(care, who, doctorId=care.clinic.doctor, description="一看就知道的词")
+    async with care.context.engine.connect() as connection:
+        row = (await connection.execute(text("select * from consultation"))).one()
+    assert "一看就知道的词" not in str(row)
+    assert "一看就知道的词".encode() not in row.sealed
+
+
+# Red flags
+
+EMERGENCY = {"urgency": "emergency", "departmentId": 1, "complaint": "突然胸口剧痛,大汗"}
+
+
+async def test_an_emergency_with_red_flags_is_sent_to_hospital_before_it_costs_anything(
+    care: Care,
+) -> None:
+    who = await care.clinic.someone()
+    answer = await ask(care, who, **EMERGENCY)
+    assert refused(answer) == (409, "red_flag")
+    [flag, *_] = answer.json()["redFlags"]
+    assert "120" in flag["advice"]
+    assert await count(care, "consultation") == 0
+    await ask(care, who, **EMERGENCY)
+    assert await count(care, "work_item") == 1  # while a nurse has it on the list
+    nurse = as_caller(care.context, await care.clinic.account(), Role.NURSE)
+    [item] = (await care.send("GET", "/work-items?kind=red_flag", nurse)).json()["items"]
+    story = (await care.send("GET", f"/work-items/{item['id']}", nurse)).json()
+    assert "胸口剧痛" in story["note"]
+    assert item["queue"] == "staff-nurse"
+    async with care.context.engine.connect() as connection:
+        row = (await connection.execute(text("select * from work_item"))).one()
+    assert "胸口" not in str(row)
+
+
+async def test_an_emergency_without_red_flags_is_rung_for_at_a_flat_price(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, **EMERGENCY | {"complaint": "孩子把耳塞弄进了耳朵"})).json()
+    assert (order["price"], order["way"], order["doctorId"]) == (49.9, "emergency", None)
+
+
+async def test_an_emergency_names_no_doctor(care: Care) -> None:
+    who = await care.clinic.someone()
+    answer = await ask(care, who, **EMERGENCY, doctorId=care.clinic.doctor)
+    assert refused(answer) == (422, "invalid")
+
+
+async def test_any_other_consultation_tells_of_its_red_flags(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, complaint="突然胸口剧痛")).json()
+    assert order["redFlags"]
+    calm = (await ask(care, who, doctorId=care.clinic.doctor, complaint="没有胸痛,咳嗽")).json()
+    assert calm["redFlags"] == []
+
+
+# Lawful care
+
+
+async def consent(care: Care, who: Who, kind: str = "online_care") -> None:
+    texts = (await care.send("GET", "/consents", care.patient(who[0]))).json()["items"]
+    version = next(given["version"] for given in texts if given["kind"] == kind)
+    body = {"kind": kind, "version": version, "patientId": who[1]}
+    given = await care.send("POST", "/users/me/consents", care.patient(who[0]), body)
+    assert given.status_code == 201, given.text
+
+
+async def licensed(care: Care) -> None:
+    body = {
+        "licenceNo": "110990000000001",
+        "licenceValidUntil": "2999-12-31",
+        "practisingSince": "2010-07-01",
+        "institution": "示例医院",
+        "institutionConsentUntil": "2999-12-31",
+    }
+    path = f"/doctors/{care.clinic.doctor}/credential"
+    kept = await care.send("PUT", path, care.operator, body)
+    assert kept.status_code < 300, kept.text
+
+
+async def test_nobody_is_treated_without_consent_to_the_text_of_the_day(lawful: Care) -> None:
+    await licensed(lawful)
+    who = await lawful.clinic.someone()
+    answer = await ask(lawful, who, doctorId=lawful.clinic.doctor)
+    assert refused(answer) == (409, "consent_missing")
+    assert [needed["kind"] for needed in answer.json()["needed"]] == ["online_care"]
+    assert answer.json()["rule"] == "R20"
+    await consent(lawful, who)
+    assert (await ask(lawful, who, doctorId=lawful.clinic.doctor)).status_code == 201
+
+
+async def test_a_minor_needs_a_guardians_consent_too(lawful: Care) -> None:
+    await licensed(lawful)
+    account = await lawful.clinic.account()
+    born = date.today() - timedelta(days=8 * 366)  # noqa: DTZ011 - years, not hours
+    child = NewPatient("小满", Gender.MALE, id_card(born), "+8613800138000")
+    async with lawful.context.engine.begin() as connection:
+        person = await add_patient(connection, lawful.context.keyring, 1, account, child)
+    assert person is not None
+    await consent(lawful, (account, person))
+    answer = await ask(lawful, (account, person), doctorId=lawful.clinic.doctor)
+    assert [needed["kind"] for needed in answer.json()["needed"]] == ["guardian"]
+
+
+async def test_a_follow_up_needs_evidence(lawful: Care) -> None:
+    await licensed(lawful)
+    who = await lawful.clinic.someone()
+    await consent(lawful, who)
+    wanted = {"doctorId": lawful.clinic.doctor, "visitKind": "follow_up"}
+    answer = await ask(lawful, who, **wanted)
+    assert refused(answer) == (409, "evidence_missing")
+    assert answer.json()["rule"] == "R03"
+    order = (await ask(lawful, who, **wanted, evidence="2026年3月出院小结:高血压")).json()
+    assert order["visitKind"] == "follow_up"
+    notes = await lawful.send("GET", f"{PATH}/{order['id']}/notes", lawful.patient(who[0]))
+    assert [note["kind"] for note in notes.json()] == ["evidence"]
+
+
+async def test_without_a_profile_a_follow_up_needs_nothing(care: Care) -> None:
+    who = await care.clinic.someone()
+    wanted = {"doctorId": care.clinic.doctor, "visitKind": "follow_up"}
+    assert (await ask(care, who, **wanted)).status_code == 201
+
+
+async def test_an_expired_licence_takes_no_new_cases(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    await licensed(care)
+    async with care.context.engine.begin() as connection:
+        await connection.execute(
+            text("update doctor_credential set licence_valid_until = current_date - 1")
+        )
+    answer = await ask(care, who, doctorId=care.clinic.doctor)
+    assert refused(answer) == (409, "doctor_unavailable")
+    accepting = await care.send("POST", f"{PATH}/{order['id']}/accept", await care.doctor())
+    assert refused(accepting) == (409, "licence_expired")
+
+
+async def test_under_the_profile_who_has_no_recorded_licence_takes_nobody(lawful: Care) -> None:
+    who = await lawful.clinic.someone()
+    answer = await ask(lawful, who, doctorId=lawful.clinic.doctor)
+    assert refused(answer) == (409, "doctor_unavailable")
+
+
+# Rating
+
+
+async def ended(care: Care, id: int, status: str, ago: str) -> None:
+    async with care.context.engine.begin() as connection:
+        await connection.execute(
+            text(
+                """update consultation set status = :status,
+                       ended_at = now() - cast(:ago as interval) where id = :id"""
+            ),
+            {"status": status, "ago": ago, "id": id},
+        )
+
+
+@pytest.mark.parametrize(
+    ("status", "ago", "answer"),
+    [
+        ("completed", "1 day", 200),
+        ("completed", "15 days 1 minute", 409),
+        ("refunded", "1 day", 409),
+        ("consulting", "0 days", 409),
+    ],
+)
+async def test_what_was_completed_is_rated_once_within_fifteen_days(
+    care: Care, status: str, ago: str, answer: int
+) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    await ended(care, order["id"], status, ago)
+    path = f"{PATH}/{order['id']}/rating"
+    rated = await care.send("POST", path, care.patient(who[0]), {"rating": 4})
+    assert rated.status_code == answer
+    again = await care.send("POST", path, care.patient(who[0]), {"rating": 5})
+    assert again.status_code == 409
+    byhim = await care.send("POST", path, await care.doctor(), {"rating": 5})
+    assert byhim.status_code == 403
+
+
+async def test_a_rating_is_one_to_five(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    for rating in (0, 6, 4.5):
+        path = f"{PATH}/{order['id']}/rating"
+        answer = await care.send("POST", path, care.patient(who[0]), {"rating": rating})
+        assert refused(answer) == (422, "invalid")
+
+
+# The doctor's side
+
+
+async def test_a_queue_holds_what_its_doctor_could_accept(care: Care) -> None:
+    who = await care.clinic.someone()
+    named = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    unpaid = (await ask(care, who, doctorId=care.clinic.doctor)).json()
+    pool = (await ask(care, who, departmentId=1, type="phone")).json()
+    elsewhere = (await ask(care, who, departmentId=2, type="phone")).json()
+
+    async def queue(headers: dict[str, str]) -> list[int]:
+        answer = await care.send("GET", f"{PATH}?queue=true", headers)
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert await queue(await care.doctor()) == [named["id"], pool["id"]]  # who waits longest first
+    other = await care.doctor(await doctor_of(care, "chief"))
+    assert await queue(other) == [pool["id"]]
+    assert unpaid["id"] != elsewhere["id"]
+    patient = care.patient(who[0])
+    assert refused(await care.send("GET", f"{PATH}?queue=true", patient)) == (403, "forbidden")
+
+
+async def test_a_patient_sees_how_many_are_before_them(care: Care) -> None:
+    first, second = await care.clinic.someone(), await care.clinic.someone(1)
+    await ask(care, first, doctorId=care.clinic.doctor, type="phone")
+    order = (await ask(care, second, doctorId=care.clinic.doctor, type="phone")).json()
+    seen = (await care.send("GET", f"{PATH}/{order['id']}", care.patient(second[0]))).json()
+    assert (seen["ahead"], seen["usualResponse"]) == (1, None)
+
+
+async def test_the_usual_response_is_measured(care: Care) -> None:
+    who = await care.clinic.someone()
+    for _ in range(5):
+        await ask(care, who, doctorId=care.clinic.doctor, type="phone")
+    async with care.context.engine.begin() as connection:
+        await connection.execute(
+            text(
+                """update consultation set status = 'completed',
+                       started_at = paid_at + id * interval '1 minute', ended_at = now()"""
+            )
+        )
+        middle = await connection.scalar(text("select avg(id) from consultation"))
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    seen = (await care.send("GET", f"{PATH}/{order['id']}", care.patient(who[0]))).json()
+    assert seen["usualResponse"] == f"PT{int(middle)}M"
+
+
+async def test_operators_see_where_it_stands_and_not_what_was_written(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    seen = (await care.send("GET", f"{PATH}/{order['id']}", care.operator)).json()
+    assert (seen["complaint"], seen["waitingFor"]) == ("", "doctor")
+    notes = await care.send("GET", f"{PATH}/{order['id']}/notes", care.operator)
+    assert refused(notes) == (403, "forbidden")
+    [listed] = (await care.send("GET", PATH, care.operator)).json()["items"]
+    assert listed["description"] == ""
