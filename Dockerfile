@@ -19,7 +19,8 @@ ARG HOSPITAL_BUILD
 RUN test -n "${HOSPITAL_BUILD}" \
     && groupadd --gid 10001 hospital \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent \
-       --shell /usr/sbin/nologin hospital
+       --shell /usr/sbin/nologin hospital \
+    && install --directory --owner hospital --group hospital --mode 700 /files
 COPY --from=build /venv /venv
 COPY --from=build /app /app
 ENV PATH=/venv/bin:${PATH} \

@@ -1,5 +1,6 @@
 """The application: routes, middleware, error answers."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,10 +15,12 @@ from api import (
     consents,
     consultations,
     consulting,
+    conversation,
     credentials,
     dev,
     duty,
     errors,
+    files,
     health,
     notifications,
     operations,
@@ -37,10 +40,11 @@ from api import (
 from api.codec import codec_app
 from api.context import Context
 from api.documented import ANY
-from api.middleware import BodyLimit, Observed
+from api.middleware import AROUND_A_FILE, BodyLimit, Larger, Observed
 from runtime.background import running
 
 BASE = "/api/hospital"
+TAKES_FILES = re.compile(f"{BASE}/files/?|{BASE}/consultations/[^/]+/messages/?")
 ROUTERS = (
     auth.router,
     users.router,
@@ -64,6 +68,8 @@ ROUTERS = (
     reply_templates.router,
     allergies.router,
     notifications.router,
+    files.router,
+    conversation.router,
     callbacks.router,
     phone_calls.router,
 )
@@ -74,7 +80,9 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with running(context.doorbell.run(), context.revocations.run()):
+        async with running(
+            context.doorbell.run(), context.revocations.run(), context.streams.run()
+        ):
             yield
 
     app = FastAPI(
@@ -94,6 +102,7 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
         app.include_router(dev.router, prefix=BASE, responses=ANY)
     app.include_router(health.router)
     app.mount("/codec", codec_app(context))
-    app.add_middleware(BodyLimit)
+    for_files = context.config.policies.files.max_bytes + AROUND_A_FILE
+    app.add_middleware(BodyLimit, larger=(Larger(TAKES_FILES, for_files),))
     app.add_middleware(Observed, metrics=context.metrics)
     return app

@@ -8,12 +8,16 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from activities.file import Files
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
 from api.doorbell import Doorbell
+from api.passes import Passes
 from api.passwords import Passwords
+from api.pictures import Pictures
 from api.problems import Problem
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from db.appointment import BookingRules
 from db.keyring import Keyring
@@ -43,14 +47,21 @@ class Context:
     revocations: Revocations
     doorbell: Doorbell
     metrics: Metrics
+    files: Files
+    streams: Streams
     texts: MessageTexts = field(default_factory=load_message_texts)
     red_flags: RedFlags = field(default_factory=load_red_flags)
     consents: ConsentTexts = field(default_factory=load_consents)
     passwords: Passwords = field(default_factory=Passwords)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @property
     def hospital_id(self) -> int:
         return self.config.hospital.id
+
+    @cached_property
+    def passes(self) -> Passes:
+        return Passes(self.keyring)
 
     @cached_property
     def autocommit(self) -> AsyncEngine:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.context import CurrentCaller
 from api.problems import Problem
 from db.idempotency import IdempotencyMismatch, first_answer, remember, was_answered
+from domain.access import Caller
 
 IdempotencyKey = Annotated[
     str | None,
@@ -67,10 +68,15 @@ class OnceOnly:
 async def get_once(
     request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
 ) -> OnceOnly:
+    return once_of(request, caller, idempotency_key, await request.body())
+
+
+def once_of(request: Request, caller: Caller, key: str | None, body: bytes) -> OnceOnly:
+    """For routes that read the body for themselves."""
     path = f"{request.method} {request.url.path}?{request.url.query}\0".encode()
-    body_hash = hashlib.sha256(path + await request.body()).digest()
-    key = None if idempotency_key is None else hashed(caller.account_id, idempotency_key)
-    return OnceOnly(caller.account_id, key, body_hash)
+    body_hash = hashlib.sha256(path + body).digest()
+    named = None if key is None else hashed(caller.account_id, key)
+    return OnceOnly(caller.account_id, named, body_hash)
 
 
 def hashed(account_id: int, key: str) -> str:

@@ -33,6 +33,7 @@ KINDS: dict[str, Kind] = {
         "This refresh token was used before; the login has been ended.",
     ),
     "bad_signature": Kind(401, "签名无效。", "The signature does not verify."),
+    "link_expired": Kind(401, "链接已过期。", "This link has expired; ask for a new one."),
     "forbidden": Kind(403, "无权执行此操作。", "Your role may not do this."),
     "not_found": Kind(404, "未找到。", "There is nothing here for you."),
     "method_not_allowed": Kind(405, "不支持的方法。", "This path does not take that method."),
@@ -40,6 +41,15 @@ KINDS: dict[str, Kind] = {
     "invalid": Kind(422, "提交的内容有误。", "Some fields are wrong; see errors."),
     "malformed": Kind(400, "请求无法解析。", "The request cannot be read."),
     "too_large": Kind(413, "请求内容过大。", "The body is larger than allowed."),
+    "file_too_large": Kind(413, "文件过大。", "The file is larger than allowed."),
+    "unsupported_file": Kind(
+        415, "不支持的文件类型。", "JPEG, PNG, WebP and HEIC pictures and plain PDFs are taken."
+    ),
+    "broken_file": Kind(422, "文件已损坏。", "The file cannot be read."),
+    "image_too_large": Kind(422, "图片像素过多。", "The picture has more pixels than allowed."),
+    "file_unknown": Kind(
+        422, "文件不存在或已使用。", "There is no such file of yours, or it is used elsewhere."
+    ),
     "idempotency_mismatch": Kind(
         422,
         "该 Idempotency-Key 已用于另一请求。",

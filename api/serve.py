@@ -2,6 +2,7 @@
 
 import argparse
 import ipaddress
+import resource
 import socket
 from contextlib import AsyncExitStack, suppress
 
@@ -10,19 +11,22 @@ import uvloop
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from activities.file import Files
 from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from runtime.consents import load_consents
 from runtime.entry import Entry, enter
-from runtime.gateways import open_payments, open_sms
+from runtime.gateways import open_payments, open_sms, open_storage
 from runtime.lifecycles import TemporalLifecycles
 from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
 
 POOL = 8  # connections to PostgreSQL: more only queue up inside it
+FILES = 16_384  # open at a time, sockets among them
 GOODBYE = 10  # seconds that requests under way get at the end
 
 
@@ -35,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    _allow_many_streams()
     return uvloop.run(_serve(args))  # uvicorn's own `loop` means nothing to a loop that runs
 
 
@@ -60,9 +65,21 @@ async def _serve(args: argparse.Namespace) -> int:
             server_header=False,
         )
         await warm(context.engine)
-        server = uvicorn.Server(config)
+        server = Server(config, context.streams)
         await server.serve([bound] if bound else None)
     return 0 if server.started else 1
+
+
+class Server(uvicorn.Server):
+    """Ends the streams first: they would outlast the goodbye, and look like requests cut off."""
+
+    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+        super().__init__(config)
+        self._streams = streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
+        await super().shutdown(sockets)
 
 
 async def warm(engine: AsyncEngine) -> None:
@@ -79,6 +96,9 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
     stack.push_async_callback(engine.dispose)
     client = await connect(entry.settings.temporal, entry.keyring, process="api")
     lifetime = entry.config.policies.accounts.access_token
+    of_links = entry.config.policies.files.link_valid  # a login that ended ends its links too
+    storage = open_storage(entry.settings, stack)
+    revocations = Revocations(engine, max(lifetime, of_links))
     return Context(
         settings=entry.settings,
         config=entry.config,
@@ -88,12 +108,22 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         payments=open_payments(entry.settings, entry.config, stack),
         sms=open_sms(entry.settings, entry.config, stack),
         tokens=AccessTokens(entry.keyring, lifetime),
-        revocations=Revocations(engine, lifetime),
+        revocations=revocations,
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
+        files=Files(engine, storage, entry.keyring),
+        streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
         red_flags=load_red_flags(entry.settings.config_path),
         consents=load_consents(entry.settings.config_path),
     )
+
+
+def _allow_many_streams() -> None:
+    """Each open stream is a file to the system, of which it gives 1024 unless asked."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _is_loopback(host: str) -> bool:

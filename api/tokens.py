@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import jwt
 
@@ -25,15 +26,7 @@ class AccessTokens:
 
     def issue(self, caller: Caller) -> str:
         now = datetime.now(UTC)
-        claims = {
-            "sub": str(caller.account_id),
-            "sid": caller.session_id,
-            "hid": caller.hospital_id,
-            "roles": sorted(caller.roles),
-            "doc": caller.doctor_id,
-            "iat": now,
-            "exp": now + self.valid,
-        }
+        claims = {**claims_of(caller), "iat": now, "exp": now + self.valid}
         key_id = self.keyring.current
         key = self.keyring.derived(PURPOSE, key_id)
         return jwt.encode(claims, key, ALGORITHM, headers={"kid": key_id})
@@ -61,14 +54,29 @@ class AccessTokens:
                 [ALGORITHM],
                 options={"require": ["exp", "sub", "sid", "hid"]},
             )
-            return claims["exp"], Caller(
-                account_id=int(claims["sub"]),
-                session_id=claims["sid"],
-                hospital_id=claims["hid"],
-                roles=frozenset(Role(role) for role in claims["roles"]),
-                doctor_id=claims["doc"],
-            )
+            return claims["exp"], caller_of(claims)
         except jwt.ExpiredSignatureError:
             raise Problem("token_expired") from None
         except (jwt.InvalidTokenError, UnknownKey, ValueError, KeyError):
             raise Problem("not_authenticated") from None
+
+
+def claims_of(caller: Caller) -> dict[str, Any]:
+    return {
+        "sub": str(caller.account_id),
+        "sid": caller.session_id,
+        "hid": caller.hospital_id,
+        "roles": sorted(caller.roles),
+        "doc": caller.doctor_id,
+    }
+
+
+def caller_of(claims: dict[str, Any]) -> Caller:
+    """Raises KeyError or ValueError."""
+    return Caller(
+        account_id=int(claims["sub"]),
+        session_id=claims["sid"],
+        hospital_id=claims["hid"],
+        roles=frozenset(Role(role) for role in claims["roles"]),
+        doctor_id=claims["doc"],
+    )

@@ -104,6 +104,7 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         for name, value in os.environ.items()
         if not name.startswith("TEMPORAL_") and name != "PYTHONDONTWRITEBYTECODE"
     }
+    files = data_dir.path / "files"
     environ = {
         "HOSPITAL_CONFIG": str(DEFAULT_CONFIG),
         "HOSPITAL_PUBLIC_URL": url,
@@ -116,6 +117,7 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
             f"http://{host}:{args.ui_port}" for host in (LOOPBACK, "localhost")
         ),
         "HOSPITAL_KEYRING": str(data_dir.keyring()),
+        **({} if "HOSPITAL_S3_BUCKET" in inherited else {"HOSPITAL_FILES_DIR": str(files)}),
         "HOSPITAL_SANDBOX_GATEWAY_URL": f"http://{LOOPBACK}:{gateway_port}",
         "HOSPITAL_SANDBOX_GATEWAY_SECRET": data_dir.gateway_secret(),
         "TEMPORAL_ADDRESS": temporal.address,

@@ -124,6 +124,10 @@ WORK_ITEM: dict[Action, frozenset[Capacity]] = {
     Action.REASSIGN: frozenset({C.OPERATOR}),
     Action.DECIDE: frozenset({C.ITS_STAFF}),
 }
+# A file: of who sent it, and of whom the order concerns that it is attached to.
+FILE: dict[Action, frozenset[Capacity]] = {
+    Action.SEE: frozenset({C.OWNER, C.ITS_DOCTOR, C.CANDIDATE}),
+}
 # What is done to no object in particular: by role alone.
 BY_ROLE: dict[Action, frozenset[Role]] = {
     Action.STEER_STOPS: frozenset({Role.OPERATOR}),

@@ -183,6 +183,16 @@ class WorkItemPolicy:
 
 
 @dataclass(frozen=True)
+class FilePolicy:
+    """What people may send, and how long what belongs to no order is kept."""
+
+    max_bytes: int = 20 * 1024 * 1024
+    max_pixels: int = 50_000_000  # width times height
+    link_valid: timedelta = timedelta(minutes=10)  # of an address that needs no login
+    orphan_after: timedelta = timedelta(hours=24)  # a file that was attached to nothing
+
+
+@dataclass(frozen=True)
 class Policies:
     appointment: AppointmentPolicy = AppointmentPolicy()
     consultation: ConsultationPolicy = ConsultationPolicy()
@@ -190,6 +200,7 @@ class Policies:
     messages: MessagePolicy = MessagePolicy()
     accounts: AccountPolicy = AccountPolicy()
     work_items: WorkItemPolicy = WorkItemPolicy()
+    files: FilePolicy = FilePolicy()
 
 
 @dataclass(frozen=True)

@@ -155,6 +155,16 @@ RULES: dict[str, Rule] = {
     "policies.accounts.access_token": _LASTING,
     "policies.accounts.refresh_token": _LASTING,
     "policies.work_items.lease": _LASTING,
+    "policies.files.max_bytes": Rule(
+        lambda size: 1024 <= size <= 100 * 1024 * 1024, "bytes, from 1024 to 104857600"
+    ),
+    "policies.files.max_pixels": Rule(
+        lambda count: 1 <= count <= 100_000_000, "pixels, from 1 to 100000000"
+    ),
+    "policies.files.link_valid": _LASTING,
+    "policies.files.orphan_after": Rule(
+        lambda span: span >= timedelta(hours=1), "an ISO 8601 duration from PT1H"
+    ),
 }
 
 

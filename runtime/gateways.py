@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from zoneinfo import ZoneInfo
 
 from activities.gateways.email import ConsoleEmail, EmailGateway
+from activities.gateways.local_storage import LocalStorage
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sandbox_payment import (
     SandboxMerchant,
@@ -12,6 +13,7 @@ from activities.gateways.sandbox_payment import (
 )
 from activities.gateways.sms import ConsoleSms, SmsGateway
 from activities.gateways.smtp_email import Security, SmtpEmail
+from activities.gateways.storage import Storage
 from activities.gateways.twilio_sms import TwilioSms
 from activities.gateways.twilio_voice import TwilioVoice
 from activities.gateways.voice import ConsoleVoice, VoiceGateway
@@ -108,6 +110,29 @@ def open_payments(
                 f"policies.payment.channels has {channel}, but {NEEDED[channel]} is not set"
             )
     return gateways
+
+
+def open_storage(settings: Settings, stack: AsyncExitStack) -> Storage:
+    """Raises SettingsError when no place for files is named."""
+    if settings.s3 is not None:
+        from activities.gateways.s3_storage import S3Storage  # noqa: PLC0415 - a large SDK
+
+        bucket = S3Storage(
+            bucket=settings.s3.bucket,
+            region=settings.s3.region,
+            access_key=settings.s3.access_key,
+            secret_key=settings.s3.secret_key,
+            endpoint=settings.s3.endpoint,
+        )
+        stack.push_async_callback(bucket.aclose)
+        return bucket
+    if settings.files_dir is None:
+        raise SettingsError("neither HOSPITAL_FILES_DIR nor HOSPITAL_S3_BUCKET is set")
+    try:
+        settings.files_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"HOSPITAL_FILES_DIR cannot be used: {error.strerror}") from None
+    return LocalStorage(settings.files_dir)
 
 
 def _sandbox(

@@ -71,6 +71,15 @@ class SmtpSettings:
 
 
 @dataclass(frozen=True)
+class S3Settings:
+    bucket: str
+    region: str
+    endpoint: str | None  # of another S3 than AWS's
+    access_key: str | None = field(repr=False)  # None: those of the machine's own role
+    secret_key: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     env: str
     config_path: Path
@@ -85,6 +94,8 @@ class Settings:
     twilio: TwilioSettings | None
     smtp: SmtpSettings | None
     log_format: str  # console | json
+    files_dir: Path | None = None  # one of these two
+    s3: S3Settings | None = None
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For counts
 
     @property
@@ -135,6 +146,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         twilio=_twilio(environ),
         smtp=_smtp(environ),
         log_format=environ.get("HOSPITAL_LOG_FORMAT", "console" if env == "dev" else "json"),
+        files_dir=path("HOSPITAL_FILES_DIR"),
+        s3=_s3(environ),
         trusted_proxies=_addresses(environ, "HOSPITAL_TRUSTED_PROXIES"),
     )
 
@@ -230,6 +243,23 @@ def _smtp(environ: Mapping[str, str]) -> SmtpSettings | None:
         password=environ.get("SMTP_PASSWORD") or None,
         sender=sender,
     )
+
+
+def _s3(environ: Mapping[str, str]) -> S3Settings | None:
+    bucket = environ.get("HOSPITAL_S3_BUCKET")
+    if not bucket:
+        return None
+    if environ.get("HOSPITAL_FILES_DIR"):
+        raise SettingsError("set HOSPITAL_FILES_DIR or HOSPITAL_S3_BUCKET, not both")
+    access = environ.get("HOSPITAL_S3_ACCESS_KEY") or None
+    secret = environ.get("HOSPITAL_S3_SECRET_KEY") or None
+    if (access is None) != (secret is None):
+        raise SettingsError("set both of HOSPITAL_S3_ACCESS_KEY and HOSPITAL_S3_SECRET_KEY")
+    endpoint = environ.get("HOSPITAL_S3_ENDPOINT") or None
+    if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
+        raise SettingsError("HOSPITAL_S3_ENDPOINT is no http or https address")
+    region = environ.get("HOSPITAL_S3_REGION") or "us-east-1"
+    return S3Settings(bucket, region, endpoint, access, secret)
 
 
 def _addresses(environ: Mapping[str, str], name: str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -23,11 +24,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from activities.file import Files
+from activities.gateways.storage import StorageAway
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
 from db.outbox import CHANNEL
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
+from runtime.gateways import open_storage
 from runtime.lifecycles import Start, TemporalLifecycles
 from runtime.metrics import Metrics, served
 from runtime.temporal import connect, metrics_runtime
@@ -215,13 +219,14 @@ async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
         await asyncio.sleep(MEASURE_EVERY)
 
 
-async def keep_tidy(engine: AsyncEngine) -> None:
+async def keep_tidy(engine: AsyncEngine, files: Files, orphan_after: timedelta) -> None:
     """Throw away, now and then, what nobody asks for any more."""
     while True:
         try:
             async with engine.begin() as connection:
                 await tidy(connection)
-        except SQLAlchemyError as error:
+            await files.sweep(orphan_after)
+        except (SQLAlchemyError, StorageAway) as error:
             log.warning("not_tidied", error=type(error).__name__)
         await asyncio.sleep(TIDY_EVERY)
 
@@ -250,7 +255,9 @@ async def _serve(args: argparse.Namespace) -> int:
         activities = open_activities(entry, client, stack)
         await stack.enter_async_context(worker(client, LIFECYCLES, activities))
         listening = listen(entry.settings.database_url, rung)
-        await stack.enter_async_context(running(listening, keep_tidy(engine)))
+        files = Files(engine, open_storage(entry.settings, stack), entry.keyring)
+        tidying = keep_tidy(engine, files, entry.config.policies.files.orphan_after)
+        await stack.enter_async_context(running(listening, tidying))
         relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
         await relay_until(stop, rung, relay)
     return 0

@@ -9,6 +9,7 @@ import uvloop
 
 from cli.bench.booking import bench_booking
 from cli.bench.cases import BY_DEFAULT, CASES, Plan
+from cli.bench.messages import TalkPlan, bench_messages
 from cli.bench.target import BenchError, find_target
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,16 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", choices=["booking"], help="booking: slots, a hot doctor, …; see --cases")
+    add("what", choices=["booking", "messages"], help="slots; or live conversations")
     add("--url", default="http://127.0.0.1:8000", help="of the API (default: %(default)s)")
     add("--data-dir", type=Path, default=ROOT / ".data", help="of the running `up` (.data)")
     add("--database-url", help="default: HOSPITAL_DATABASE_URL, else what is in --data-dir")
     add("--temporal", metavar="HOST:PORT", help="default: TEMPORAL_ADDRESS, else 127.0.0.1:7233")
     add("--clients", type=_counts, default=(1, 16, 64), help="at a time (default: 1,16,64)")
     add("--bookings", type=_count, default=3000, help="requests in a burst (default: 3000)")
-    add("--seconds", type=_count, default=60, help="the longest burst (default: 60)")
+    add(
+        "--seconds",
+        type=_count,
+        default=60,
+        help="the longest burst, or messages (60)",
+    )
     add("--patience", type=_count, default=300, help="seconds for its workflows to start (300)")
     add("--cases", type=_cases, default=BY_DEFAULT, help=f"of {','.join(CASES)}")
+    add("--streams", type=_count, default=2000, help="messages: open streams (default: 2000)")
+    add("--rate", type=_count, default=50, help="messages: so many a second (default: 50)")
     add("--json", type=Path, metavar="FILE", help="write the figures here as well")
 
 
@@ -39,6 +47,9 @@ def main(args: argparse.Namespace) -> int:
             temporal=args.temporal,
             environ=os.environ,
         )
+        if args.what == "messages":
+            talks = TalkPlan(args.streams, args.rate, args.seconds)
+            return uvloop.run(bench_messages(target, talks, args.json))
         plan = Plan(args.clients, args.bookings, args.seconds, args.patience, args.cases)
         return uvloop.run(bench_booking(target, plan, args.json))
     except BenchError as error:

@@ -40,7 +40,7 @@ BUSY = 0.5  # runnable processes a core in the minute before
 
 async def bench_booking(target: Target, plan: Plan, json_file: Path | None) -> int:
     """Raises BenchError."""
-    machine = _machine()
+    machine = machine_now()
     engine = engine_for(target.settings.database_url, pool_size=3)
     try:
         bench = Bench(target, plan, engine, await _temporal(target), bookable_days(target, plan))
@@ -57,7 +57,7 @@ async def bench_booking(target: Target, plan: Plan, json_file: Path | None) -> i
         raise BenchError(f"the API at {target.url}: {error}") from None
     finally:
         await engine.dispose()
-    print("", *remarks(figures), *_busy(machine), sep="\n")
+    print("", *remarks(figures), *busy(machine), sep="\n")
     if json_file:
         document = {"machine": machine, "figures": [one.as_json() for one in figures]}
         await asyncio.to_thread(json_file.write_text, json.dumps(document, indent=2) + "\n")
@@ -136,14 +136,14 @@ async def measure(bench: Bench) -> list[Figures]:
     return figures
 
 
-def _busy(machine: dict[str, object]) -> list[str]:
+def busy(machine: dict[str, object]) -> list[str]:
     load = machine["loadBefore"]
     if isinstance(load, float) and load > BUSY * cores():
         return [f"Other programs were running ({load:.1f} before the start): figures are too low."]
     return []
 
 
-def _machine() -> dict[str, object]:
+def machine_now() -> dict[str, object]:
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "loadBefore": round(os.getloadavg()[0], 2),

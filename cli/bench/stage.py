@@ -154,7 +154,7 @@ async def make_slots(
     """A new doctor with so many slots on each day (at most SLOTS_A_DAY): the doctor's id and the
     slots', in order of time."""
     hospital_id = config.hospital.id
-    await _ensure_department(connection, hospital_id)
+    await ensure_department(connection, hospital_id)
     doctor = NewDoctor(DEPARTMENT, PLACE, "", _level(config), PLACE)
     doctor_id = await create_doctor(connection, hospital_id, doctor)
     await connection.execute(
@@ -178,7 +178,7 @@ def times(count: int) -> list[TimeSlot]:
     return [TimeSlot(start.time(), (start + timedelta(minutes=40)).time()) for start in starts]
 
 
-async def _ensure_department(connection: AsyncConnection, hospital_id: int) -> None:
+async def ensure_department(connection: AsyncConnection, hospital_id: int) -> None:
     await connection.execute(
         insert(DepartmentRow)
         .values(

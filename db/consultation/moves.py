@@ -6,6 +6,7 @@ from sqlalchemy import update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.bell import call
 from db.consultation.rows import ConsultationRow, HealthRecordRow
 from db.consultation.starts import PROGRESS, case_of
 from db.journal import append_timeline
@@ -54,6 +55,7 @@ async def record_move(connection: AsyncConnection, move: ConsultationMove) -> bo
             )
         )
     await append_timeline(connection, move)
+    await call(connection, [move.order_no])  # who has the conversation open sees it move
     return news
 
 

@@ -8,8 +8,10 @@ import db.appointment
 import db.catalogue
 import db.consent
 import db.consultation
+import db.conversation
 import db.credential
 import db.duty
+import db.file
 import db.journal
 import db.message
 import db.outbox

@@ -9,8 +9,11 @@ import db.allergy
 import db.appointment
 import db.catalogue
 import db.consent
+import db.consultation
+import db.conversation
 import db.credential
 import db.duty
+import db.file
 import db.journal
 import db.message
 import db.outbox

@@ -6,6 +6,7 @@ from domain.access import (
     APPOINTMENT,
     BY_ROLE,
     CONSULTATION,
+    FILE,
     WORK_ITEM,
     Action,
     Caller,
@@ -71,6 +72,7 @@ OF_WORK_ITEMS = {
     A.REASSIGN: "u",
     A.DECIDE: "s",
 }
+OF_FILES = {A.SEE: "odc"}
 LETTERS = {
     "o": C.OWNER,
     "d": C.ITS_DOCTOR,
@@ -83,6 +85,7 @@ TABLES = [
     (APPOINTMENT, ALLOWED),
     (CONSULTATION, OF_CONSULTATIONS),
     (WORK_ITEM, OF_WORK_ITEMS),
+    (FILE, OF_FILES),
 ]
 EACH = [(rules, by_hand, action) for rules, by_hand in TABLES for action in by_hand]
 

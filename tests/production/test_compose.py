@@ -24,7 +24,7 @@ TEXT = FILE.read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: one for name, one in SERVICES.items() if "build" in one}
-VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(:-|:\?)?([^}]*)\}")
+VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(:-|:\?|-)?([^}]*)\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|PGPASSWORD|KEYRING_FILE|APIV3_KEY")
 # What production has no use for, and what the image itself says.
 ONLY_ELSEWHERE = {
@@ -127,7 +127,7 @@ def test_everybody_gets_time_to_end_gracefully(name: str) -> None:
 
 def test_every_setting_is_given_to_every_process() -> None:
     source = (ROOT / "runtime" / "settings.py").read_text(encoding="utf-8")
-    read = set(re.findall(r'"([A-Z]+_[A-Z_]+)"', source))
+    read = set(re.findall(r'"([A-Z]+_[A-Z0-9_]+)"', source))
     for name, one in OURS.items():
         assert read - one["environment"].keys() == ONLY_ELSEWHERE, name
         assert not one["environment"].keys() & ONLY_ELSEWHERE, name

@@ -17,7 +17,7 @@ from activities.gateways.twilio_sms import TwilioSms
 from activities.gateways.twilio_voice import TwilioVoice
 from activities.gateways.voice import ConsoleVoice
 from domain.hospital import HospitalConfig, MessagePolicy, PaymentPolicy, Policies
-from runtime.gateways import open_payments, open_sms, open_voice
+from runtime.gateways import open_payments, open_sms, open_storage, open_voice
 from runtime.settings import SettingsError, read_settings
 from tests.support.catalogue import a_config
 from tests.support.wechat_keys import APIV3_KEY, DAY, certificate, rsa_key
@@ -211,3 +211,47 @@ async def test_twilio_asks_for_a_patients_number_by_https_only(stack: AsyncExitS
 def test_a_wrong_setting_of_twilio_is_named(changes: dict[str, str], name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         read_settings(TWILIO | changes)
+
+
+# Where files lie
+
+NEEDED = {"HOSPITAL_DATABASE_URL": "postgresql://", "HOSPITAL_KEYRING": "keyring.json"}
+BUCKET = {
+    "HOSPITAL_S3_BUCKET": "files",
+    "HOSPITAL_S3_ENDPOINT": "http://127.0.0.1:1",
+    "HOSPITAL_S3_ACCESS_KEY": "a-key",
+    "HOSPITAL_S3_SECRET_KEY": "its-secret",
+}
+
+
+async def test_files_lie_where_the_settings_say(tmp_path: Path) -> None:
+    from activities.gateways.local_storage import LocalStorage
+    from activities.gateways.s3_storage import S3Storage
+
+    async with AsyncExitStack() as stack:
+        directory = tmp_path / "made" / "files"
+        settings = read_settings({**NEEDED, "HOSPITAL_FILES_DIR": str(directory)})
+        assert open_storage(settings, stack) == LocalStorage(directory)
+        assert directory.stat().st_mode & 0o077 == 0
+        settings = read_settings({**NEEDED, **BUCKET})
+        assert isinstance(open_storage(settings, stack), S3Storage)
+        assert "its-secret" not in repr(settings)
+        with pytest.raises(SettingsError, match="HOSPITAL_FILES_DIR"):
+            open_storage(read_settings(NEEDED), stack)
+        (tmp_path / "file").write_text("")
+        settings = read_settings({**NEEDED, "HOSPITAL_FILES_DIR": str(tmp_path / "file" / "x")})
+        with pytest.raises(SettingsError, match="HOSPITAL_FILES_DIR cannot be used"):
+            open_storage(settings, stack)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        ({"HOSPITAL_FILES_DIR": "/files"}, "not both"),
+        ({"HOSPITAL_S3_SECRET_KEY": ""}, "HOSPITAL_S3_SECRET_KEY"),
+        ({"HOSPITAL_S3_ENDPOINT": "ftp://x"}, "HOSPITAL_S3_ENDPOINT"),
+    ],
+)
+def test_a_bucket_that_is_set_up_by_halves_is_refused(wrong: dict[str, str], name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        read_settings({**NEEDED, **BUCKET, **wrong})

@@ -11,14 +11,17 @@ from prometheus_client import CollectorRegistry
 from stdnum.cn.ric import calc_check_digit
 from temporalio.client import Client
 
+from activities.file import Files
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sending import MessageError, Sent
 from activities.gateways.sms import SmsGateway
+from activities.gateways.storage import Storage
 from api.app import create_app
 from api.context import Context
 from api.doorbell import Doorbell
 from api.passwords import Passwords
 from api.revocations import Revocations
+from api.streams import Streams
 from api.tokens import AccessTokens
 from db.base import engine_for
 from db.keyring import Keyring
@@ -29,6 +32,7 @@ from runtime.lifecycles import TemporalLifecycles
 from runtime.metrics import Metrics
 from runtime.settings import read_settings
 from tests.support.catalogue import a_config
+from tests.support.storage import MemoryStorage
 
 BASE = "http://hospital.test/api/hospital"
 NOBODY_LISTENS = "127.0.0.1:1"
@@ -78,6 +82,7 @@ async def make_context(
     payments: Mapping[str, PaymentGateway] | None = None,
     temporal: Client | None = None,
     passwords: Passwords | None = None,
+    storage: Storage | None = None,
     env: str = "dev",
 ) -> Context:
     """As an API process has it. Temporal is away unless given; dispose of `engine` at the end."""
@@ -85,6 +90,7 @@ async def make_context(
     engine = engine_for(database_url, pool_size=20)
     valid = config.policies.accounts.access_token
     client = temporal or await a_client(keyring)
+    revocations = Revocations(engine, valid)
     return Context(
         settings=read_settings(
             {
@@ -100,9 +106,11 @@ async def make_context(
         payments=dict(payments or {}),
         sms=sms or RememberedSms(),
         tokens=AccessTokens(keyring, valid),
-        revocations=Revocations(engine, valid),
+        revocations=revocations,
         doorbell=Doorbell(engine),
         metrics=Metrics(CollectorRegistry()),
+        files=Files(engine, storage or MemoryStorage(), keyring),
+        streams=Streams(engine, database_url, keyring, revocations.ended),
         passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
     )
 

@@ -269,6 +269,7 @@ class House:
             "HOSPITAL_CONFIG": str(_config_with_a_free_level(self.directory)),
             "HOSPITAL_DATABASE_URL": self.database_url,
             "HOSPITAL_KEYRING": str(self.keyring_file),
+            "HOSPITAL_FILES_DIR": str(self.directory / "files"),
             "HOSPITAL_PUBLIC_URL": self.url,
             "HOSPITAL_SANDBOX_GATEWAY_URL": f"http://127.0.0.1:{self.ports['gateway']}",
             "HOSPITAL_SANDBOX_GATEWAY_SECRET": secrets.token_urlsafe(32),

@@ -1,0 +1,360 @@
+"""Live conversations: one listening connection a process, many listeners.
+
+Whoever writes rings here and, by NOTIFY, in the other processes; a ring carries ids only. What is
+new is read from PostgreSQL once for all who listen to an order. A listener knows by its cursor what
+it has, and messages count without gaps: whatever was missed, dropped because it read too slowly, or
+said twice shows there, and the listener reads what is missing by itself. Rings may thus be lost: at
+the latest a slow look finds out.
+"""
+
+import asyncio
+import contextlib
+import json
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import psycopg
+import structlog
+from psycopg import sql
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from db.bell import AT_MOST, CHANNEL, call
+from db.conversation import Head, Message, News, news_of
+from db.file import File
+from db.keyring import Keyring
+from domain.access import CONSULTATION, Action, Caller, Stake, Verdict, capacities, judge
+from domain.consultation import ConsultationStatus
+from domain.conversation import Cursor, Side
+
+log = structlog.get_logger(__name__)
+
+PAUSE = 0.005  # seconds between two calls to the other processes
+BEAT = 15  # seconds: a listener hears something at least so often, and proxies keep it open
+LOOK = 10  # seconds: the longest that a lost ring delays a message
+BEHIND = 32  # events that may wait for one listener; one that is slower reads again by itself
+CATCHING_UP = 3  # listeners that read by themselves at the same time, of the pool's connections
+BATCH = 200  # orders that are looked at at once
+
+
+@dataclass(frozen=True)
+class Heard:
+    """One thing that a listener is told. Without any of these it is a heartbeat."""
+
+    cursor: Cursor | None = None  # the listener's, once it has this
+    message: Message | None = None
+    files: dict[int, File] = field(default_factory=dict)
+    read: Head | None = None
+    status: Head | None = None
+    typing: Side | None = None
+
+
+class Listener:
+    """One open stream. What is told comes out of `told()` until it ends."""
+
+    def __init__(self, streams: "Streams", room: "Room", caller: Caller, cursor: Cursor) -> None:
+        self.caller = caller
+        self._streams = streams
+        self._room = room
+        self._cursor = cursor
+        self._waiting: deque[News | Side | None] = deque()
+        self._behind = True  # at first: what is new since its cursor
+        self._ended = False
+        self._woken = asyncio.Event()
+
+    def offer(self, news: News | Side | None) -> None:
+        """A side: it is typing; None: a heartbeat. Never waits, and never keeps more than a few."""
+        if len(self._waiting) >= BEHIND:
+            self._waiting.clear()
+            self._behind = True
+        elif isinstance(news, News) or not self._waiting:
+            self._waiting.append(news)
+        self._woken.set()
+
+    def end(self) -> None:
+        self._ended = True
+        self._woken.set()
+
+    async def told(self) -> AsyncIterator[Heard]:
+        while not self._ended:
+            if self._behind:
+                self._behind = False
+                async for heard in self._caught_up():
+                    yield heard
+            while self._waiting and not (self._ended or self._behind):
+                for heard in self._fitting(self._waiting.popleft()):
+                    yield heard
+            if not (self._ended or self._behind or self._waiting):
+                self._woken.clear()
+                await self._woken.wait()
+
+    async def _caught_up(self) -> AsyncIterator[Heard]:
+        more = True
+        while more and not self._ended:
+            news = await self._streams.look(self._room, self._cursor.seq)
+            if news is None:
+                self._ended = True
+                return
+            for heard in self._of(news):
+                yield heard
+            more = news.more
+
+    def _fitting(self, news: News | Side | None) -> Iterable[Heard]:
+        if news is None:
+            return (Heard(),)
+        if isinstance(news, Side):
+            return (Heard(typing=news),)
+        if news.messages and news.messages[0].seq > self._cursor.seq + 1:
+            self._behind = True  # something is missing
+            return ()
+        return self._of(news)
+
+    def _of(self, news: News) -> Iterable[Heard]:
+        """What of it this listener has not heard. It ends when the order is somebody else's now,
+        before anything of theirs, and when the order has ended, after everything."""
+        head = news.head
+        if not concerns(self.caller, head):
+            self._ended = True
+            return
+        for message in news.messages:
+            if message.seq > self._cursor.seq:
+                self._cursor = replace(self._cursor, seq=message.seq)
+                yield Heard(cursor=self._cursor, message=message, files=dict(news.files))
+        if news.more:
+            return
+        was = self._cursor
+        reads = max(was.patient_read, head.patient_read), max(was.doctor_read, head.doctor_read)
+        if reads != (was.patient_read, was.doctor_read):
+            self._cursor = replace(was, patient_read=reads[0], doctor_read=reads[1])
+            yield Heard(cursor=self._cursor, read=head)
+        if head.version > was.version:
+            self._cursor = replace(self._cursor, version=head.version)
+            yield Heard(cursor=self._cursor, status=head)
+        if not ConsultationStatus(head.status).open:
+            self._ended = True
+
+
+def concerns(caller: Caller, head: Head) -> bool:
+    """Whether it is a conversation of theirs."""
+    held = capacities(caller, Stake(head.account_id, head.doctor_id))
+    return judge(CONSULTATION, Action.WRITE, held) is Verdict.ALLOWED
+
+
+@dataclass
+class Room:
+    """Those who listen to one order, and up to which message they were all told."""
+
+    order_no: str
+    listeners: set[Listener] = field(default_factory=set)
+    cursor: Cursor | None = None  # None before the first look
+    rung_early: bool = False
+
+
+class Streams:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        database_url: str,
+        keyring: Keyring,
+        ended: Callable[[int], bool],
+        *,
+        most: int = 6000,
+        most_of_one: int = 5,  # of one account on one order
+    ) -> None:
+        self._engine = engine
+        self._database_url = database_url
+        self._keyring = keyring
+        self._login_ended = ended
+        self._most, self._most_of_one = most, most_of_one
+        self._name = secrets.token_hex(8)
+        self._rooms: dict[str, Room] = {}
+        self._open = 0
+        self._closing = False
+        self._due: dict[str, None] = {}  # orders that were rung, oldest first
+        self._rung = asyncio.Event()
+        self._to_call: set[str] = set()
+        self._to_hint: set[tuple[str, str]] = set()
+        self._called = asyncio.Event()
+        self._catching_up = asyncio.Semaphore(CATCHING_UP)
+
+    # For routes
+
+    def ring(self, order_no: str) -> None:
+        """Something happened in this conversation, and is committed."""
+        self._ring_here((order_no,))
+        self._to_call.add(order_no)
+        self._called.set()
+
+    def hint(self, order_no: str, side: Side) -> None:
+        """Somebody is typing. Kept nowhere."""
+        self._hint_here(order_no, side)
+        self._to_hint.add((order_no, side))
+        self._called.set()
+
+    def takes(self, order_no: str, caller: Caller) -> bool:
+        """Whether there is room for another stream of this account on this order."""
+        room = self._rooms.get(order_no)
+        listeners = room.listeners if room else ()
+        of_one = sum(one.caller.account_id == caller.account_id for one in listeners)
+        return not self._closing and self._open < self._most and of_one < self._most_of_one
+
+    @contextlib.contextmanager
+    def listening(self, order_no: str, caller: Caller, cursor: Cursor) -> Iterator[Listener]:
+        """A Listener for as long as the block lasts."""
+        room = self._rooms.get(order_no) or Room(order_no)
+        listener = Listener(self, room, caller, cursor)
+        self._rooms[order_no] = room
+        room.listeners.add(listener)
+        self._open += 1
+        try:
+            yield listener
+        finally:
+            self._open -= 1
+            room.listeners.discard(listener)
+            if not room.listeners and self._rooms.get(order_no) is room:
+                del self._rooms[order_no]
+
+    @property
+    def open(self) -> int:
+        return self._open
+
+    def close(self) -> None:
+        """Every stream ends: the process is about to."""
+        self._closing = True
+        for listener in self._listeners():
+            listener.end()
+
+    async def look(self, room: Room, after: int) -> News | None:
+        """For one listener that catches up. None when there is no such order."""
+        async with self._catching_up, self._engine.connect() as connection:
+            found = await news_of(connection, self._keyring, {room.order_no: after})
+        news = found.get(room.order_no)
+        if news is not None and room.cursor is None:
+            room.cursor = news.cursor(Cursor(after))
+            if room.rung_early:
+                self._ring_here((room.order_no,))
+        return news
+
+    # Beside the requests
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as work:
+            for one in (self._tell(), self._call(), self._listen(), self._tick()):
+                work.create_task(one)
+
+    async def _tell(self) -> None:
+        """Read what is new for those that were rung, and offer it to who listens."""
+        while True:
+            await self._rung.wait()
+            self._rung.clear()
+            while self._due:
+                orders = list(self._due)[:BATCH]
+                for order_no in orders:
+                    del self._due[order_no]
+                try:
+                    await self._tell_news(orders)
+                except SQLAlchemyError as error:
+                    log.warning("conversations_not_read", error=type(error).__name__)
+                    self._ring_here(orders)
+                    await asyncio.sleep(1)
+
+    async def _tell_news(self, orders: list[str]) -> None:
+        afters = {}
+        for order_no in orders:
+            if (room := self._rooms.get(order_no)) is None:
+                continue
+            if room.cursor is None:
+                room.rung_early = True
+            else:
+                afters[order_no] = room.cursor.seq
+        if not afters:
+            return
+        async with self._engine.connect() as connection:
+            found = await news_of(connection, self._keyring, afters)
+        for order_no, news in found.items():
+            if (room := self._rooms.get(order_no)) is None or room.cursor is None:
+                continue
+            cursor = news.cursor(room.cursor)
+            if cursor == room.cursor and not news.messages:
+                continue
+            room.cursor = cursor
+            for listener in tuple(room.listeners):
+                listener.offer(news)
+            if news.more:
+                self._ring_here((order_no,))
+
+    async def _call(self) -> None:
+        """Pass rings on to the other processes, many at a time."""
+        while True:
+            await self._called.wait()
+            self._called.clear()
+            orders, hints = list(self._to_call)[:AT_MOST], list(self._to_hint)[:AT_MOST]
+            try:
+                async with self._engine.begin() as connection:
+                    await call(connection, orders, typing=hints, sender=self._name)
+            except SQLAlchemyError as error:
+                log.warning("conversations_not_called", error=type(error).__name__)
+            self._to_call.difference_update(orders)
+            self._to_hint.difference_update(hints)
+            if self._to_call or self._to_hint:
+                self._called.set()
+            await asyncio.sleep(PAUSE)
+
+    async def _listen(self) -> None:
+        """Hear the other processes. A lost connection is made again, and then all is looked at."""
+        while True:
+            try:
+                connection = await psycopg.AsyncConnection.connect(
+                    self._database_url, autocommit=True, connect_timeout=5
+                )
+                async with connection:
+                    await connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+                    self._ring_here(tuple(self._rooms))
+                    async for heard in connection.notifies():
+                        self._hear(heard.payload)
+            except psycopg.Error as error:
+                log.warning("conversations_not_heard", error=type(error).__name__)
+            await asyncio.sleep(1)
+
+    def _hear(self, payload: str) -> None:
+        try:
+            heard = json.loads(payload)
+            if heard["from"] != self._name:
+                self._ring_here(heard["orders"])
+                for order_no, side in heard["typing"]:
+                    self._hint_here(order_no, Side(side))
+        except (ValueError, KeyError, TypeError):
+            log.warning("conversation_call_not_understood")
+
+    async def _tick(self) -> None:
+        """Every second a part of all gets a heartbeat, a part is looked at, and logins that ended
+        end their streams."""
+        second = 0
+        while True:
+            await asyncio.sleep(1)
+            second += 1
+            for number, listener in enumerate(self._listeners()):
+                if self._login_ended(listener.caller.session_id):
+                    listener.end()
+                elif (number + second) % BEAT == 0:
+                    listener.offer(None)
+            rooms = tuple(self._rooms)
+            self._ring_here(rooms[second % LOOK :: LOOK])
+
+    def _ring_here(self, orders: Iterable[str]) -> None:
+        for order_no in orders:
+            if order_no in self._rooms:
+                self._due[order_no] = None
+        if self._due:
+            self._rung.set()
+
+    def _hint_here(self, order_no: str, side: Side) -> None:
+        if room := self._rooms.get(order_no):
+            for listener in room.listeners:
+                listener.offer(side)
+
+    def _listeners(self) -> list[Listener]:
+        return [one for room in self._rooms.values() for one in room.listeners]
