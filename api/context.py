@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
+from activities.gateways.video import VideoGateway
 from api.doorbell import Doorbell
 from api.passwords import Passwords
 from api.problems import Problem
@@ -39,6 +40,7 @@ class Context:
     revocations: Revocations
     doorbell: Doorbell
     metrics: Metrics
+    video: VideoGateway | None = None  # None: there is no video here
     texts: MessageTexts = field(default_factory=load_message_texts)
     passwords: Passwords = field(default_factory=Passwords)
 

@@ -87,6 +87,12 @@ KINDS: dict[str, Kind] = {
     "not_called": Kind(409, "尚未叫号。", "This patient was not called."),
     "not_payable": Kind(409, "该订单不可支付。", "This order cannot be paid."),
     "channel_unavailable": Kind(409, "该支付方式不可用。", "This payment channel is not offered."),
+    # Video
+    "video_unavailable": Kind(
+        503,
+        "视频暂时不可用,可改用电话或图文。",
+        "There is no video for the moment; go on by phone or text.",
+    ),
     # Work items
     "claimed_by_other": Kind(409, "已被他人领取。", "Somebody else has claimed this."),
     "lease_expired": Kind(409, "领取已过期。", "The lease is over already."),

@@ -16,7 +16,7 @@ from api.doorbell import Doorbell
 from api.revocations import Revocations
 from api.tokens import AccessTokens
 from runtime.entry import Entry, enter
-from runtime.gateways import open_payments, open_sms
+from runtime.gateways import open_payments, open_sms, open_video
 from runtime.lifecycles import TemporalLifecycles
 from runtime.temporal import connect
 
@@ -89,6 +89,7 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         revocations=Revocations(engine, lifetime),
         doorbell=Doorbell(engine),
         metrics=entry.metrics,
+        video=open_video(entry.settings, stack),
     )
 
 

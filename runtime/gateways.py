@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from zoneinfo import ZoneInfo
 
 from activities.gateways.email import ConsoleEmail, EmailGateway
+from activities.gateways.janus_video import JanusVideo
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sandbox_payment import (
     SandboxMerchant,
@@ -13,6 +14,7 @@ from activities.gateways.sandbox_payment import (
 from activities.gateways.sms import ConsoleSms, SmsGateway
 from activities.gateways.smtp_email import Security, SmtpEmail
 from activities.gateways.twilio_sms import TwilioSms
+from activities.gateways.video import VideoGateway
 from domain.hospital import HospitalConfig
 from runtime.settings import Settings, SettingsError
 from runtime.wechat_pay import open_wechat_pay
@@ -59,6 +61,15 @@ def open_email(settings: Settings, config: HospitalConfig) -> EmailGateway:
         username=settings.smtp.username,
         password=settings.smtp.password,
     )
+
+
+def open_video(settings: Settings, stack: AsyncExitStack) -> VideoGateway | None:
+    """None where no video server is set up: then video is `video_unavailable`."""
+    if settings.video is None:
+        return None
+    janus = JanusVideo(settings.video.url, settings.video.admin_secret, settings.video.admin_key)
+    stack.push_async_callback(janus.aclose)
+    return janus
 
 
 def open_payments(

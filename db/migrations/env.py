@@ -10,6 +10,7 @@ import db.message
 import db.outbox
 import db.payment
 import db.reconciliation
+import db.video
 import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base
 

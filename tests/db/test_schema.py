@@ -12,6 +12,7 @@ import db.message
 import db.outbox
 import db.payment
 import db.reconciliation
+import db.video
 import db.work_item  # noqa: F401
 from db.base import Base
 from db.migrate import is_current, migrate
