@@ -88,9 +88,7 @@ class Supervisor:
     async def start(self, name: str, command: Command, tier: int, *, vital: bool = True) -> Child:
         """Start a child that is to run until we stop. Higher tiers are stopped first. When one
         ends that is not `vital`, that is told, and nothing else."""
-        child = await self._spawn(name, command, tier, errand=False)
-        child.vital = vital
-        return child
+        return await self._spawn(name, command, tier, errand=False, vital=vital)
 
     async def errand(self, name: str, command: Command) -> None:
         """Run a child to its end. ChildFailed when that was not a success."""
@@ -138,9 +136,12 @@ class Supervisor:
         elif not self._trouble.done():
             self._trouble.set_exception(ChildFailed(_obituary(child)))
 
-    async def _spawn(self, name: str, command: Command, tier: int, *, errand: bool) -> Child:
+    async def _spawn(
+        self, name: str, command: Command, tier: int, *, errand: bool, vital: bool = True
+    ) -> Child:
         log = _open_log(self._logs, name)
-        child = Child(name, command, tier, errand, log, spawn(command, subprocess.PIPE))
+        process = spawn(command, subprocess.PIPE)
+        child = Child(name, command, tier, errand, log, process, vital=vital)
         self._children.append(child)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(

@@ -146,11 +146,11 @@ class JanusVideo:
             if document["janus"] == "error":
                 raise VideoUnavailable(f"janus:{int(document['error']['code'])}")
             response: dict[str, Any] = document["response"]
-            refused = response.get("error_code")
+            refused = int(response.get("error_code", 0))
         except (httpx.HTTPError, TimeoutError):
             raise VideoUnavailable("janus:away") from None
         except (ValueError, KeyError, TypeError, AttributeError):
             raise VideoUnavailable("janus:malformed") from None
-        if refused is not None:
-            raise _Refused(int(refused))
+        if refused:
+            raise _Refused(refused)
         return response
