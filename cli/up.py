@@ -104,7 +104,7 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         if not name.startswith("TEMPORAL_") and name != "PYTHONDONTWRITEBYTECODE"
     }
     # A video server that was named is used; else one of ours, if it can be had.
-    janus = None if "HOSPITAL_JANUS_URL" in inherited else _janus(data_dir)
+    janus = None if inherited.get("HOSPITAL_JANUS_URL") else _janus(data_dir)
     environ = {
         "HOSPITAL_CONFIG": str(DEFAULT_CONFIG),
         "HOSPITAL_PUBLIC_URL": url,

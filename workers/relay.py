@@ -243,7 +243,7 @@ async def _serve(args: argparse.Namespace) -> int:
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
-        engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, two for video
+        engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, video twice
         stack.push_async_callback(engine.dispose)
         await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
         client = await _connected(entry, stop, args.temporal_metrics)

@@ -55,10 +55,14 @@ async def test_a_room_is_made_once_and_lets_in_who_has_a_token(
     for _ in range(2):
         await video.ensure(room, "secret", ["a"])
     await video.allow(room, "secret", "b")
-    for token, display in [("a", "seat-a"), ("b", "seat-b")]:
-        async with Peer(seat(janus, room, token, display)) as peer:
-            await peer.join()
-            assert await video.participants(room) == {display}
+    async with (
+        Peer(seat(janus, room, "a", "seat-a")) as one,
+        Peer(seat(janus, room, "b", "seat-b")) as other,
+    ):
+        await one.join()
+        assert await video.participants(room) == {"seat-a"}
+        await other.join()
+        assert await video.participants(room) == {"seat-a", "seat-b"}
 
 
 @pytest.mark.parametrize("token", ["c", "", None])
