@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 WATCH_EVERY = 2.0  # seconds
 AT_ONCE = 8  # rooms that are asked for at the same time
-LOCK = 7236872  # any number that nobody else takes
+LOCK = 7236874  # any number that nobody else takes: `seed` and `bench` have theirs
 # After its end a room is destroyed again and again for so long: who asked for a session just before
 # has it made once more, at the latest when the requests of that have run into their limit.
 SETTLED = timedelta(seconds=15)

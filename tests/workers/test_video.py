@@ -221,3 +221,13 @@ async def _until_told(ward: Ward, count: int) -> None:
             except Exception:  # noqa: S110 its connection was cut off as well
                 pass
             await asyncio.sleep(0.02)
+
+
+def test_the_watch_keeps_nobody_else_waiting() -> None:
+    """It holds its lock for as long as it runs."""
+    from cli.bench import stage
+    from cli.seed import LOCK as SEED
+    from db.migrate import LOCK as MIGRATE
+    from workers.video import LOCK as WATCH
+
+    assert len({WATCH, SEED, MIGRATE, stage.LOCK}) == 4
