@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from activities.file import Files
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sms import SmsGateway
+from activities.gateways.video import VideoGateway
 from api.doorbell import Doorbell
 from api.passes import Passes
 from api.passwords import Passwords
@@ -49,6 +50,7 @@ class Context:
     metrics: Metrics
     files: Files
     streams: Streams
+    video: VideoGateway | None = None  # None: there is no video here
     texts: MessageTexts = field(default_factory=load_message_texts)
     red_flags: RedFlags = field(default_factory=load_red_flags)
     consents: ConsentTexts = field(default_factory=load_consents)

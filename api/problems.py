@@ -120,6 +120,12 @@ KINDS: dict[str, Kind] = {
     "diagnosis_not_allowed": Kind(
         409, "咨询不得作出诊断。", "No diagnosis may be made in a consultation for advice."
     ),
+    # Video
+    "video_unavailable": Kind(
+        503,
+        "视频暂时不可用,可改用电话或图文。",
+        "There is no video for the moment; go on by phone or text.",
+    ),
     # Work items
     "claimed_by_other": Kind(409, "已被他人领取。", "Somebody else has claimed this."),
     "lease_expired": Kind(409, "领取已过期。", "The lease is over already."),

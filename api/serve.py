@@ -20,7 +20,7 @@ from api.streams import Streams
 from api.tokens import AccessTokens
 from runtime.consents import load_consents
 from runtime.entry import Entry, enter
-from runtime.gateways import open_payments, open_sms, open_storage
+from runtime.gateways import open_payments, open_sms, open_storage, open_video
 from runtime.lifecycles import TemporalLifecycles
 from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
@@ -115,6 +115,7 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
         red_flags=load_red_flags(entry.settings.config_path),
         consents=load_consents(entry.settings.config_path),
+        video=open_video(entry.settings, stack),
     )
 
 

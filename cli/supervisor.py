@@ -31,7 +31,8 @@ class Stopped(Exception):
 
 @dataclass
 class Child:
-    """A process, where its output goes and what it said last. An errand is meant to end."""
+    """A process, where its output goes and what it said last. An errand is meant to end; without
+    one that is not vital the others go on."""
 
     name: str
     command: Command
@@ -42,6 +43,7 @@ class Child:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     last_line: str = ""
     output: asyncio.Task[None] | None = None
+    vital: bool = True
 
 
 class Supervisor:
@@ -83,9 +85,10 @@ class Supervisor:
         if self._trouble.done():
             self._trouble.exception()  # asyncio complains of one that nobody looked at
 
-    async def start(self, name: str, command: Command, tier: int) -> Child:
-        """Start a child that is to run until we stop. Higher tiers are stopped first."""
-        return await self._spawn(name, command, tier, errand=False)
+    async def start(self, name: str, command: Command, tier: int, *, vital: bool = True) -> Child:
+        """Start a child that is to run until we stop. Higher tiers are stopped first. When one
+        ends that is not `vital`, that is told, and nothing else."""
+        return await self._spawn(name, command, tier, errand=False, vital=vital)
 
     async def errand(self, name: str, command: Command) -> None:
         """Run a child to its end. ChildFailed when that was not a success."""
@@ -128,12 +131,17 @@ class Supervisor:
 
     async def _report(self, child: Child) -> None:
         await self._hear_out(child)
-        if not self._trouble.done():
+        if not child.vital:
+            self._say(f"{_what_became_of(child)}; going on without it. Log: {child.log}")
+        elif not self._trouble.done():
             self._trouble.set_exception(ChildFailed(_obituary(child)))
 
-    async def _spawn(self, name: str, command: Command, tier: int, *, errand: bool) -> Child:
+    async def _spawn(
+        self, name: str, command: Command, tier: int, *, errand: bool, vital: bool = True
+    ) -> Child:
         log = _open_log(self._logs, name)
-        child = Child(name, command, tier, errand, log, spawn(command, subprocess.PIPE))
+        process = spawn(command, subprocess.PIPE)
+        child = Child(name, command, tier, errand, log, process, vital=vital)
         self._children.append(child)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(
@@ -183,13 +191,17 @@ class Supervisor:
 
 
 def _obituary(child: Child) -> str:
+    return f"{_what_became_of(child)}; stopping. Log: {child.log}"
+
+
+def _what_became_of(child: Child) -> str:
     code = child.process.returncode
     if code < 0:
         what = f"was killed by {signal.Signals(-code).name}"
     else:
         said = f": {child.last_line}" if child.last_line else ""
         what = f"ended with exit code {code}{said}"
-    return f"{child.name} {what}; stopping. Log: {child.log}"
+    return f"{child.name} {what}"
 
 
 def _open_log(folder: Path, name: str) -> Path:

@@ -21,6 +21,7 @@ from cli.supervisor import ChildFailed, Stopped, Supervisor
 from runtime.child_process import Command
 from runtime.config import load_config
 from runtime.consents import load_consents
+from runtime.embedded_janus import EmbeddedJanus
 from runtime.embedded_postgres import EmbeddedPostgres, PostgresError
 from runtime.embedded_temporal import NAMESPACE, EmbeddedTemporal, free_port
 from runtime.metrics import SHARED, clear_shared
@@ -30,12 +31,13 @@ from runtime.settings import DEFAULT_CONFIG
 ROOT = Path(__file__).resolve().parent.parent
 
 # Stopped from the highest to the lowest: first nobody asks any more, last the data.
-POSTGRES, TEMPORAL, GATEWAY, WORKER, API = range(5)
+POSTGRES, TEMPORAL, GATEWAY, JANUS, WORKER, API = range(6)
 
 # In a rush the patient who books is answered first; the workflows catch up.
 NICE = {TEMPORAL: 15, GATEWAY: 15, WORKER: 15, API: 0}
 
 _PATIENCE = 120.0  # seconds
+_NO_VIDEO = "none, for want of Janus; with it (apt-get install janus) start again"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +79,7 @@ class House:
     ui_port: int
     gateway_port: int
     workers: int
+    janus: EmbeddedJanus | None
     environ: Mapping[str, str]
 
 
@@ -105,6 +108,8 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         if not name.startswith("TEMPORAL_") and name != "PYTHONDONTWRITEBYTECODE"
     }
     files = data_dir.path / "files"
+    # A video server that was named is used; else one of ours, if it can be had.
+    janus = None if inherited.get("HOSPITAL_JANUS_URL") else _janus(data_dir)
     environ = {
         "HOSPITAL_CONFIG": str(DEFAULT_CONFIG),
         "HOSPITAL_PUBLIC_URL": url,
@@ -123,9 +128,12 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         "TEMPORAL_ADDRESS": temporal.address,
         "TEMPORAL_NAMESPACE": NAMESPACE,
         "PYTHONUNBUFFERED": "1",
+        **(janus.environ if janus else {}),
     }
     workers = worker_processes(count)
-    return House(data_dir, port, sockets, temporal, args.ui_port, gateway_port, workers, environ)
+    return House(
+        data_dir, port, sockets, temporal, args.ui_port, gateway_port, workers, janus, environ
+    )
 
 
 def api_processes(core_count: int) -> int:
@@ -135,6 +143,11 @@ def api_processes(core_count: int) -> int:
 
 def worker_processes(core_count: int) -> int:
     return min(max(1, core_count // 4), 8)
+
+
+def _janus(data_dir: DataDir) -> EmbeddedJanus | None:
+    program = EmbeddedJanus.program()
+    return EmbeddedJanus.prepare(data_dir.path / "janus", program) if program else None
 
 
 def _gateway_port(data_dir: DataDir) -> int:
@@ -214,6 +227,8 @@ async def _start_rooms(
     where = ("--db", db, "--port", str(house.gateway_port))
     gateway = command("sandbox-gateway", *where, nice=NICE[GATEWAY])
     await supervisor.start("gateway", gateway, GATEWAY)
+    if house.janus:  # all but video goes on without it
+        await supervisor.start("janus", house.janus.command, JANUS, vital=False)
     for name in _numbered("worker", house.workers):
         await supervisor.start(name, command("worker", nice=NICE[WORKER]), WORKER)
     await supervisor.start("relay", command("relay", nice=NICE[WORKER]), WORKER)
@@ -266,6 +281,7 @@ def _welcome(house: House, accounts: list[dict[str, Any]]) -> str:
         f"  Documentation    {url}/api/hospital/docs",
         f"  Temporal         http://{LOOPBACK}:{house.ui_port}",
         f"  Sandbox gateway  http://{LOOPBACK}:{house.gateway_port}",
+        f"  Video            {house.environ.get('HOSPITAL_JANUS_PUBLIC_URL') or _NO_VIDEO}",
         f"  Data and logs    {house.data_dir.path}",
         "",
         "  Demonstration logins (all of them: GET /api/hospital/dev/accounts)",

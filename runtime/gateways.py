@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from zoneinfo import ZoneInfo
 
 from activities.gateways.email import ConsoleEmail, EmailGateway
+from activities.gateways.janus_video import JanusVideo
 from activities.gateways.local_storage import LocalStorage
 from activities.gateways.payment import PaymentGateway
 from activities.gateways.sandbox_payment import (
@@ -16,6 +17,7 @@ from activities.gateways.smtp_email import Security, SmtpEmail
 from activities.gateways.storage import Storage
 from activities.gateways.twilio_sms import TwilioSms
 from activities.gateways.twilio_voice import TwilioVoice
+from activities.gateways.video import VideoGateway
 from activities.gateways.voice import ConsoleVoice, VoiceGateway
 from domain.hospital import HospitalConfig
 from runtime.settings import Settings, SettingsError
@@ -92,6 +94,15 @@ def open_email(settings: Settings, config: HospitalConfig) -> EmailGateway:
         username=settings.smtp.username,
         password=settings.smtp.password,
     )
+
+
+def open_video(settings: Settings, stack: AsyncExitStack) -> VideoGateway | None:
+    """None where no video server is set up: then video is `video_unavailable`."""
+    if settings.video is None:
+        return None
+    janus = JanusVideo(settings.video.url, settings.video.admin_secret, settings.video.admin_key)
+    stack.push_async_callback(janus.aclose)
+    return janus
 
 
 def open_payments(

@@ -80,6 +80,17 @@ class S3Settings:
 
 
 @dataclass(frozen=True)
+class VideoSettings:
+    url: str  # of Janus' admin API, for us alone
+    public_url: str  # of Janus' WebSockets, where clients come
+    admin_secret: str = field(repr=False)
+    admin_key: str = field(repr=False)  # of the videoroom plugin: who shows it may make rooms
+    stun_urls: tuple[str, ...]
+    turn_urls: tuple[str, ...]
+    turn_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     env: str
     config_path: Path
@@ -97,6 +108,7 @@ class Settings:
     files_dir: Path | None = None  # one of these two
     s3: S3Settings | None = None
     trusted_proxies: tuple[str, ...] = ()  # addresses or networks whose X-Forwarded-For counts
+    video: VideoSettings | None = None
 
     @property
     def dev(self) -> bool:
@@ -149,6 +161,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         files_dir=path("HOSPITAL_FILES_DIR"),
         s3=_s3(environ),
         trusted_proxies=_addresses(environ, "HOSPITAL_TRUSTED_PROXIES"),
+        video=_video(environ),
     )
 
 
@@ -215,10 +228,51 @@ def _wechat_pay(environ: Mapping[str, str]) -> WechatPaySettings | None:
     )
 
 
-def _safe(url: str) -> bool:
+def _video(environ: Mapping[str, str]) -> VideoSettings | None:
+    url = environ.get("HOSPITAL_JANUS_URL")
+    if not url:
+        return None
+
+    def given(name: str) -> str:
+        value = environ.get(name)
+        if not value:
+            raise SettingsError(f"HOSPITAL_JANUS_URL is set but {name} is not")
+        return value
+
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(f"HOSPITAL_JANUS_URL is {url!r}; expected http://… or https://…")
+    public = given("HOSPITAL_JANUS_PUBLIC_URL")
+    if not _safe(public, "ws"):
+        raise SettingsError(
+            f"HOSPITAL_JANUS_PUBLIC_URL is {public!r}; expected wss://…, or ws://… on loopback"
+        )
+    turn_urls = _ice_urls(environ, "HOSPITAL_TURN_URLS", "turn")
+    turn_secret = environ.get("HOSPITAL_TURN_SECRET", "")
+    if turn_urls and not turn_secret:
+        raise SettingsError("HOSPITAL_TURN_URLS is set but HOSPITAL_TURN_SECRET is not")
+    return VideoSettings(
+        url=url,
+        public_url=public,
+        admin_secret=given("HOSPITAL_JANUS_ADMIN_SECRET"),
+        admin_key=given("HOSPITAL_JANUS_ADMIN_KEY"),
+        stun_urls=_ice_urls(environ, "HOSPITAL_STUN_URLS", "stun"),
+        turn_urls=turn_urls,
+        turn_secret=turn_secret,
+    )
+
+
+def _ice_urls(environ: Mapping[str, str], name: str, scheme: str) -> tuple[str, ...]:
+    found = tuple(one.strip() for one in environ.get(name, "").split(",") if one.strip())
+    for one in found:
+        if not re.fullmatch(rf"{scheme}s?:[^\s/]+", one):
+            raise SettingsError(f"{name} has {one!r}; expected such as {scheme}:host.example:3478")
+    return found
+
+
+def _safe(url: str, scheme: str = "http") -> bool:
     parts = urlsplit(url)
-    return parts.scheme == "https" or (
-        parts.scheme == "http" and parts.hostname in ("127.0.0.1", "localhost", "::1")
+    return parts.scheme == f"{scheme}s" or (
+        parts.scheme == scheme and parts.hostname in ("127.0.0.1", "localhost", "::1")
     )
 
 

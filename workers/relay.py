@@ -31,11 +31,12 @@ from db.housekeeping import tidy
 from db.outbox import CHANNEL
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
-from runtime.gateways import open_storage
+from runtime.gateways import open_storage, open_video
 from runtime.lifecycles import Start, TemporalLifecycles
 from runtime.metrics import Metrics, served
 from runtime.temporal import connect, metrics_runtime
 from workers.serve import add_metrics_arguments, open_activities, worker
+from workers.video import VideoWatcher, keep_watching
 from workflows.queues import LIFECYCLES
 
 log = structlog.get_logger(__name__)
@@ -246,7 +247,7 @@ async def _serve(args: argparse.Namespace) -> int:
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
-        engine = entry.engine(pool_size=4)  # two batches, the measuring, the tidying
+        engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, video twice
         stack.push_async_callback(engine.dispose)
         await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
         client = await _connected(entry, stop, args.temporal_metrics)
@@ -258,6 +259,10 @@ async def _serve(args: argparse.Namespace) -> int:
         files = Files(engine, open_storage(entry.settings, stack), entry.keyring)
         tidying = keep_tidy(engine, files, entry.config.policies.files.orphan_after)
         await stack.enter_async_context(running(listening, tidying))
+        if video := open_video(entry.settings, stack):
+            watcher = VideoWatcher(engine, entry.keyring, video)
+            watching = keep_watching(watcher, entry.settings.database_url)
+            await stack.enter_async_context(running(watching))
         relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
         await relay_until(stop, rung, relay)
     return 0

@@ -19,6 +19,7 @@ import db.payment
 import db.phone_call
 import db.reconciliation
 import db.reply_template
+import db.video
 import db.work_item  # noqa: F401  (imported so that every table is known)
 from db.base import Base
 

@@ -220,3 +220,22 @@ async def test_two_supervisors_one_after_the_other_leave_the_signals_as_they_wer
         async with Supervisor(tmp_path, ignore) as supervisor:
             await supervisor.during(asyncio.sleep(0))
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+async def test_the_house_goes_on_without_a_child_that_is_not_vital(tmp_path: Path) -> None:
+    said: list[str] = []
+    told = asyncio.Event()
+
+    def hear(line: str) -> None:
+        said.append(line)
+        told.set()
+
+    async with Supervisor(tmp_path, hear) as supervisor:
+        other = await supervisor.start("api", python(FOREVER), 1)
+        end_soon = python("print('no codecs'); raise SystemExit(3)")
+        await supervisor.start("janus", end_soon, 0, vital=False)
+        await supervisor.during(asyncio.wait_for(told.wait(), 20))
+        assert other.process.poll() is None
+    assert said == [
+        f"janus ended with exit code 3: no codecs; going on without it. Log: {tmp_path}/janus.log"
+    ]

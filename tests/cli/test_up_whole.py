@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -96,6 +97,12 @@ def houses(tmp_path: Path) -> Iterator[list[House]]:
             house.end(signal.SIGKILL)
 
 
+def needs_janus() -> None:
+    """CI has it (`.ci/run`); a developer's machine may not."""
+    if not shutil.which("janus") and not os.environ.get("CI"):
+        pytest.skip("needs Janus (apt-get install janus)")
+
+
 def open_house(houses: list[House], tmp_path: Path) -> House:
     house = House(tmp_path / "data of mine")
     houses.append(house)
@@ -139,3 +146,36 @@ def test_a_killed_house_leaves_no_orphan_and_can_be_started_again(
     second = open_house(houses, tmp_path)  # at once, while orphans may still be ending
     assert second.end(signal.SIGINT) == 0
     assert first.is_empty()
+
+
+def test_janus_runs_beside_the_house_which_goes_on_without_it(
+    houses: list[House], tmp_path: Path
+) -> None:
+    needs_janus()
+    house = open_house(houses, tmp_path)
+    assert re.search(r"Video +ws://127\.0\.0\.1:\d+\n", house.said())
+    os.kill(house.child("janus -F"), signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while "janus was killed by SIGKILL; going on without it" not in house.said():
+        assert time.monotonic() < deadline, house.said()
+        time.sleep(0.1)
+    assert house.process.poll() is None
+    secrets = re.findall(
+        r'admin_(?:secret|key) = "([^"]+)"',
+        "".join(f.read_text() for f in (tmp_path / "data of mine" / "janus").glob("*.jcfg")),
+    )
+    assert len(secrets) == 2
+    logs = "".join(f.read_text() for f in (tmp_path / "data of mine" / "logs").iterdir())
+    assert not [one for one in secrets if one in logs + house.said()]
+    assert house.end(signal.SIGINT) == 0
+    assert house.is_empty(patience=0)
+
+
+def test_without_janus_the_house_says_how_to_get_video(
+    houses: list[House], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    house = open_house(houses, tmp_path)
+    assert "Video            none" in house.said()
+    assert "apt-get install janus" in house.said()
+    assert house.end(signal.SIGINT) == 0

@@ -21,6 +21,7 @@ import db.payment
 import db.phone_call
 import db.reconciliation
 import db.reply_template
+import db.video
 import db.work_item  # noqa: F401
 from db.base import Base
 from db.migrate import is_current, migrate
