@@ -13,6 +13,7 @@ from db.consultation import (
 )
 from db.duty import note_ring, on_duty
 from db.keyring import Keyring
+from db.video import close_room
 from domain.consultation import ConsultationMove, ConsultationStatus
 from domain.duty import DutyType
 
@@ -38,8 +39,19 @@ class ConsultationActivities:
         changes nothing."""
         async with self.engine.begin() as connection:
             news = await record_move(connection, move)
-            if news and move.to_status == ConsultationStatus.COMPLETED:
+            if not news:
+                return
+            if not ConsultationStatus(move.to_status).open:
+                await close_room(connection, self.hospital_id, move.order_no)
+            if move.to_status == ConsultationStatus.COMPLETED:
                 await self._enter_visit(connection, move.order_no)
+
+    @activity.defn
+    async def has_answered(self, order_no: str) -> bool:
+        """Whether the doctor wrote, however late the news of it is."""
+        async with self.engine.connect() as connection:
+            order = await find_consultation_by_number(connection, self.hospital_id, order_no)
+        return order is not None and order.answered_at is not None
 
     async def _enter_visit(self, connection: AsyncConnection, order_no: str) -> None:
         order = await find_consultation_by_number(connection, self.hospital_id, order_no)

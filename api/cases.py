@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.commands import allow
 from api.context import Context
-from api.file_refs import file_url
+from api.file_refs import file_urls
 from api.problems import Problem
 from api.schemas.consultation import (
     ConsultationNote,
@@ -91,7 +91,7 @@ async def note_case_reading(
 
 
 def consultation_order(
-    context: Context, order: Consultation, capacity: Capacity
+    context: Context, caller: Caller, order: Consultation, capacity: Capacity
 ) -> ConsultationOrder:
     """Operators see where it stands and not what was written."""
     terms, progress = TERMS.validate_python(order.terms), PROGRESS.validate_python(order.progress)
@@ -140,11 +140,13 @@ def consultation_order(
         refunded_amount=order.refunded_amount,
         terms=_terms(terms),
         version=order.version,
-        **_written(context, order, capacity),
+        **_written(context, caller, order, capacity),
     )
 
 
-def _written(context: Context, order: Consultation, capacity: Capacity) -> dict[str, Any]:
+def _written(
+    context: Context, caller: Caller, order: Consultation, capacity: Capacity
+) -> dict[str, Any]:
     if capacity is Capacity.OPERATOR:
         return {
             "complaint": "", "description": "", "attachments": [], "symptoms": [],
@@ -157,7 +159,7 @@ def _written(context: Context, order: Consultation, capacity: Capacity) -> dict[
     return {
         "complaint": asked["complaint"],
         "description": asked["description"],
-        "attachments": [file_url(file) for file in order.attachments],
+        "attachments": file_urls(context, caller, order.attachments),
         "symptoms": asked["symptoms"],
         "duration": asked["duration"],
         "diagnosis": said.get("diagnosis") or None,
@@ -182,7 +184,7 @@ def _terms(terms: Terms) -> ConsultationTerms:
 
 
 def opened_notes(
-    context: Context, order: Consultation, notes: list[Note]
+    context: Context, caller: Caller, order: Consultation, notes: list[Note]
 ) -> list[ConsultationNote]:
     key = context.keyring.unwrap(order.patient_key)
     return [
@@ -191,7 +193,7 @@ def opened_notes(
             kind=note.kind,
             by=note.account_id,
             text={name: words for name, words in key.open(note.sealed).items() if words},
-            attachments=[file_url(file) for file in note.files],
+            attachments=file_urls(context, caller, note.files),
             at=note.created_at,
         )
         for note in notes

@@ -3,6 +3,7 @@
 import datetime as dt
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Query
@@ -19,7 +20,7 @@ from api.catalogue import consultation_price
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import shown_phone, today_at
-from api.file_refs import file_ids
+from api.file_refs import attach, file_ids
 from api.gates import (
     flags_of,
     have_a_nurse_call,
@@ -38,6 +39,7 @@ from api.schemas.consultation import (
     ConsultationOrder,
     ConsultationStory,
     EarlierVisit,
+    ListedConsultation,
     NewConsultation,
 )
 from api.schemas.paging import Id, InPages
@@ -58,6 +60,7 @@ from db.consultation import (
     write_note,
 )
 from db.consultation import NewConsultation as NewRow
+from db.conversation import unread
 from db.journal import read_timeline
 from db.phone_call import calls_of
 from domain.access import Action, Caller, Capacity, Role
@@ -70,6 +73,7 @@ from domain.consultation import (
     VisitKind,
 )
 from domain.consultation.changes import paid
+from domain.conversation import Side
 from domain.hospital import Compliance, Feature
 from domain.order import NumberPrefix, new_number
 from domain.red_flags import RedFlag
@@ -85,7 +89,8 @@ SEEN = refusals("not_authenticated", "not_found")
     summary="Ask for a consultation",
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "not_offered", "red_flag",
-        "consent_missing", "evidence_missing", "doctor_unavailable", "idempotency_mismatch",
+        "consent_missing", "evidence_missing", "doctor_unavailable", "file_unknown",
+        "idempotency_mismatch",
         "unavailable",
     ),
 )  # fmt: skip
@@ -100,7 +105,7 @@ async def order_consultation(
     except _Emergency as emergency:
         await _send_to_hospital(context, caller, new, emergency)
     context.doorbell.ring()
-    return consultation_order(context, order, Capacity.OWNER)
+    return consultation_order(context, caller, order, Capacity.OWNER)
 
 
 class _Emergency(Exception):
@@ -198,7 +203,13 @@ async def _order(
         created_at=now,
     )
     await create_consultation(connection, row)
+    attached = partial(
+        attach, context, connection, caller, order_no=case.order_no, patient_id=patient_id
+    )
+    await attached(row.attachments)
     if new.evidence is not None and new.evidence.given:
+        files = file_ids(new.evidence.attachments, "evidence.attachments")
+        await attached(files)
         await write_note(
             connection,
             hospital_id=context.hospital_id,
@@ -206,7 +217,7 @@ async def _order(
             kind=NoteKind.EVIDENCE,
             account_id=caller.account_id,
             sealed=key.key.seal({"description": new.evidence.description or ""}),
-            files=file_ids(new.evidence.attachments, "evidence.attachments"),
+            files=files,
         )
     return case.order_no
 
@@ -267,7 +278,7 @@ async def get_consultations(
     mine: Annotated[
         bool | None, Query(description="A doctor's own cases; false: as a patient.")
     ] = None,
-) -> Page[ConsultationOrder]:
+) -> Page[ListedConsultation]:
     """A patient's own, a doctor's cases, everything for operators (without what was written)."""
     account_id, doctor_id, capacity = _scope(caller, mine=mine, queue=queue)
     wanted = ConsultationFilter(
@@ -282,7 +293,15 @@ async def get_consultations(
     orders, total = await list_consultations(connection, wanted)
     for order in orders:
         await note_case_reading(connection, caller, capacity, order, "list")
-    items = [consultation_order(context, order, capacity) for order in orders]
+    side = Side.of(capacity)
+    counts = await unread(connection, [order.order_no for order in orders], side)
+    items = [
+        ListedConsultation(
+            **consultation_order(context, caller, order, capacity).model_dump(),
+            unread=counts[order.order_no],
+        )
+        for order in orders
+    ]
     return Page(items=items, total=total, page=paging.page, size=paging.size)
 
 
@@ -305,11 +324,12 @@ async def get_consultation(
 ) -> ConsultationStory:
     order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
     await note_case_reading(connection, caller, capacity, order, "read")
-    shown = consultation_order(context, order, capacity)
+    shown = consultation_order(context, caller, order, capacity)
     waits = order.status == "pending" and order.paid_at is not None
     waiting = await waiting_of(connection, order) if waits else None
     return ConsultationStory(
         **shown.model_dump(),
+        unread=(await unread(connection, [order.order_no], Side.of(capacity)))[order.order_no],
         calls=[PhoneCall.of(call) for call in await calls_of(connection, order.order_no)],
         ahead=waiting.ahead if waiting else None,
         usual_response=waiting.usual_response if waiting else None,
@@ -337,7 +357,7 @@ async def get_notes(
     if capacity is Capacity.OPERATOR:
         raise Problem("forbidden")
     await note_case_reading(connection, caller, capacity, order, "notes")
-    return opened_notes(context, order, await notes_of(connection, order.order_no))
+    return opened_notes(context, caller, order, await notes_of(connection, order.order_no))
 
 
 @router.get(

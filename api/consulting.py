@@ -13,7 +13,7 @@ from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
 from api.credentials import refuse_unentitled
 from api.documented import refusals
-from api.file_refs import file_ids
+from api.file_refs import attach, file_ids
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
 from api.schemas.consultation import (
@@ -28,11 +28,14 @@ from api.schemas.consultation import (
     Unsuitable,
 )
 from api.schemas.paging import Id
+from api.schemas.video import VideoSession
+from api.video import video_session
 from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
-from db.consultation.starts import TERMS
+from db.consultation.starts import PROGRESS, TERMS
 from domain.access import Action, Caller, Capacity
-from domain.consultation import ConsultationType, VisitKind
+from domain.consultation import ConsultationStatus, ConsultationType, VisitKind
 from domain.hospital import Compliance
+from domain.order import Actor
 from workflows.commands import Accept, Switched, Written
 from workflows.commands import Command as ByPerson
 
@@ -133,7 +136,7 @@ async def ask_evidence(
     "/{id}/evidence",
     summary="Send the records that the doctor asked for",
     response_model=ConsultationOrder,
-    responses=COMMANDED,
+    responses=COMMANDED | refusals("invalid", "file_unknown", "idempotency_mismatch"),
 )
 async def give_evidence(
     id: Id, given: GivingEvidence, caller: CurrentCaller, context: InContext, once: Once
@@ -165,6 +168,30 @@ async def extend(id: Id, caller: CurrentCaller, context: InContext, once: Once) 
 async def call(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
     """Neither sees the other's number. A call that finds nobody is repeated by itself."""
     return await command(context, caller, id, Action.CALL, "call", once, _plain)
+
+
+@router.post(
+    "/{id}/video-session",
+    summary="All that a client needs to join the video call",
+    responses=refusals(
+        "not_authenticated", "forbidden", "not_found", "not_allowed", "video_unavailable",
+        "unavailable",
+    ),
+)  # fmt: skip
+async def join_video(id: Id, caller: CurrentCaller, context: InContext) -> VideoSession:
+    """The room is made just in time; asked again, the seat is the same. Where there is no video,
+    `fallback` says how else the two can go on: see `/switch`."""
+    async with context.engine.begin() as connection:
+        order, capacity = await allowed_case(context, connection, caller, id, Action.JOIN)
+        await note_case_reading(connection, caller, capacity, order, Action.JOIN)
+    progress = PROGRESS.validate_python(order.progress)
+    by_video = (progress.switched_to or order.type) == ConsultationType.VIDEO
+    if order.status != ConsultationStatus.CONSULTING or not by_video:
+        raise Problem("not_allowed", orderStatus=order.status)
+    role = Actor.person(capacity, caller.account_id).role
+    return await video_session(
+        context, order_no=order.order_no, account_id=caller.account_id, role=role
+    )
 
 
 @router.post(
@@ -257,7 +284,7 @@ async def give_rating(
                 raise Problem("not_allowed", orderStatus=order.status)
             await once.remember(connection, order.order_no)
         order, _ = await allowed_case(context, connection, caller, id, Action.SEE)
-    return consultation_order(context, order, capacity)
+    return consultation_order(context, caller, order, capacity)
 
 
 # How
@@ -333,7 +360,7 @@ async def case_command(
         return (await now()).status
 
     async def answer() -> ConsultationOrder:
-        return consultation_order(context, await now(), capacity)
+        return consultation_order(context, caller, await now(), capacity)
 
     return await carry_out(
         context,
@@ -354,6 +381,14 @@ async def _write(
     order: Consultation,
     writing: Writing,
 ) -> int:
+    await attach(
+        context,
+        connection,
+        caller,
+        writing.files,
+        order_no=order.order_no,
+        patient_id=order.patient_id,
+    )
     key = context.keyring.unwrap(order.patient_key)
     return await write_note(
         connection,

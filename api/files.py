@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from activities.gateways.storage import Missing, StorageAway
 from api.context import Context, CurrentCaller, InContext, get_caller
 from api.documented import refusals
+from api.file_refs import signed_link
 from api.idempotency import IdempotencyKey
 from api.problems import Problem
 from api.schemas.file import StoredFile
@@ -139,9 +140,7 @@ async def get_thumbnail(
 
 def view(context: Context, caller: Caller, file: File) -> StoredFile:
     """With addresses that this caller alone was given."""
-    link = context.passes.issue(caller, f"file/{file.id}", context.config.policies.files.link_valid)
-    query = f"expires={int(link.expires_at.timestamp())}&signature={link.token}"
-    base = f"{context.settings.public_url}/api/hospital/files/{file.id}"
+    base, query = signed_link(context, caller, file.id)
     return StoredFile(
         id=file.id,
         url=f"{base}?{query}",

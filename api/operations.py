@@ -148,7 +148,7 @@ async def retry(
             await once.remember(connection, order_no)
     context.doorbell.ring()
     if isinstance(order, Consultation):
-        return consultation_order(context, order, Capacity.OPERATOR)
+        return consultation_order(context, caller, order, Capacity.OPERATOR)
     return appointment_order(context, order)
 
 

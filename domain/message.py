@@ -39,6 +39,7 @@ class Template(StrEnum):
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
     APPOINTMENT_CALLED = "appointment_called"  # 叫号: the doctor is waiting
     CONSULTATION_ACCEPTED = "consultation_accepted"  # a doctor took it on
+    CONSULTATION_ANSWERED = "consultation_answered"  # for the first time
     CONSULTATION_EVIDENCE_WANTED = "consultation_evidence_wanted"  # the doctor asks for records
     CONSULTATION_PROLONGED = "consultation_prolonged"  # by the doctor
     CONSULTATION_COMPLETED = "consultation_completed"
@@ -93,6 +94,7 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
     Template.APPOINTMENT_CALLED: frozenset({"starts_at", "place", "number"}),
     Template.CONSULTATION_ACCEPTED: frozenset(),
+    Template.CONSULTATION_ANSWERED: frozenset(),
     Template.CONSULTATION_EVIDENCE_WANTED: frozenset({"due"}),
     Template.CONSULTATION_PROLONGED: frozenset({"due"}),
     Template.CONSULTATION_COMPLETED: frozenset(),

@@ -158,6 +158,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             appointments.find_suspension,
             consultations.record_consultation,
             consultations.next_to_ring,
+            consultations.has_answered,
             payments.settle_order,
             payments.ask_for_money,
             payments.close_payment,

@@ -107,8 +107,7 @@ class ConsultationWorkflow:
             case Step.SETTLE_CALL:
                 await self._settle_call()
             case Step.END_WINDOW:
-                status, reason = silence_is_free(self.progress)
-                await self._end(status, "window_over", reason)
+                await self._end_window()
 
     async def _close_unpaid(self) -> None:
         settlement = await settle(self.case.order_no)
@@ -120,6 +119,19 @@ class ConsultationWorkflow:
             and workflow.now() >= self.progress.pay_by
         ):
             await self._come_to_nothing("expired", Reason.UNPAID)
+
+    async def _end_window(self) -> None:
+        """An answer that was written in time counts, however late the news of it."""
+        before = self.progress
+        if not before.answered:
+            written = await workflow.execute_activity_method(
+                ConsultationActivities.has_answered, self.case.order_no, **DB_WRITE
+            )
+            if self.progress is not before:
+                return  # something happened meanwhile
+            self.progress = replace(before, answered=written)
+        status, reason = silence_is_free(self.progress)
+        await self._end(status, "window_over", reason)
 
     async def _ring(self) -> None:
         """One doctor on duty after another, each for a while; then all of them at once."""
@@ -166,6 +178,7 @@ class ConsultationWorkflow:
         """The doctor wrote for the first time."""
         if self.progress.status is S.CONSULTING and not self.progress.answered:
             await self._move("answered", answered=True)
+            await self._tell(Template.CONSULTATION_ANSWERED)
 
     @workflow.signal
     async def presence(self, seen: Presence) -> None:

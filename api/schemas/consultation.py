@@ -172,7 +172,11 @@ class ConsultationOrder(Schema):
     version: int
 
 
-class ConsultationStory(ConsultationOrder):
+class ListedConsultation(ConsultationOrder):
+    unread: int = Field(description="messages of the other side")
+
+
+class ConsultationStory(ListedConsultation):
     """One consultation, with what only its own page shows."""
 
     calls: list[PhoneCall]

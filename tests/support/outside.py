@@ -85,6 +85,7 @@ class ConsultationOutside:
     troubles: Troubles
     moves: list[ConsultationMove] = field(default_factory=list)
     on_duty: list[int] = field(default_factory=list)
+    written: bool = False  # the doctor wrote, and the news of it is late
 
     @property
     def events(self) -> list[str]:
@@ -99,6 +100,11 @@ class ConsultationOutside:
     async def record_consultation(self, move: ConsultationMove) -> None:
         await self.troubles.meet()
         self.moves.append(move)
+
+    @activity.defn
+    async def has_answered(self, order_no: str) -> bool:
+        await self.troubles.meet()
+        return self.written
 
     @activity.defn
     async def next_to_ring(self, so_far: Ringing) -> Ringing:

@@ -239,6 +239,12 @@ class TestText:
         assert world.consultations.last.reason == "no_answer"
         assert world.payments.owed == ALL_BACK
 
+    async def test_an_answer_in_the_last_second_counts_however_late_the_news(self, world, ending):
+        world.consultations.written = True
+        consultation, _ = await accepted(world)
+        assert await ending(consultation) == "completed"
+        assert world.consultations.last.reason == "window"
+
     async def test_the_doctor_gives_more_time_twice(self, world):
         consultation, _ = await accepted(world)
         at = world.consultations.last.at
