@@ -11,7 +11,12 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from tests.support.house import House, NotYet, eventually
 
 # Those that are told as often as they are true.
-TOLD_AGAIN = ("consultation_waiting", "consultation_ring", "consultation_prolonged")
+TOLD_AGAIN = (
+    "consultation_waiting",
+    "consultation_ring",
+    "consultation_prolonged",
+    "phone_call",  # to both phones, in the development outbox
+)
 SETTLED = 150.0  # seconds: an activity whose worker was killed is tried again after its timeout
 
 

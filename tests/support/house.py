@@ -105,6 +105,7 @@ class House:
     directory: Path
     rooms: dict[str, Room] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict)  # settings of this house alone
 
     # Opening and closing
 
@@ -279,6 +280,7 @@ class House:
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
             **{f"HOSPITAL_POLICIES__{name}": value for name, value in POLICIES.items()},
+            **self.more,
         }
 
     def _furnish_all(self) -> None:
