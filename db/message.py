@@ -174,7 +174,7 @@ OF_APPOINTMENT = """
 OF_CONSULTATION = """
     select c.hospital_id, c.account_id, c.patient_id, c.order_no,
            coalesce(c.scheduled_at, c.created_at) as starts_at,
-           case when c.status = 'consulting' then c.window_ends
+           case when c.window_ends is not null then c.window_ends
                 when c.paid_at is null then c.pay_by
                 else coalesce((c.progress ->> 'evidence_by')::timestamptz,
                               (c.progress ->> 'accept_by')::timestamptz) end as due,

@@ -238,7 +238,7 @@ class ConsultationWorkflow:
 
     @workflow.update
     async def give_evidence(self, wanted: Written) -> ConsultationStatus:
-        changed = evidence_given(self.progress, workflow.now())
+        changed = evidence_given(self.case, self.progress, workflow.now())
         await self._move("give_evidence", by=wanted.by.actor, note_id=wanted.note_id, **changed)
         await self._tell_doctor(Template.CONSULTATION_WAITING)
         return self.progress.status

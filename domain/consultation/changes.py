@@ -121,8 +121,15 @@ def evidence_wanted(case: Case, p: Progress, now: datetime) -> Changes:
     }
 
 
-def evidence_given(p: Progress, now: datetime) -> Changes:
-    return {"evidence_by": None, "accept_by": now + p.time_to_accept}
+def evidence_given(case: Case, p: Progress, now: datetime) -> Changes:
+    """The doctor is told that it came; reminders that fell due meanwhile are behind."""
+    paid_at = p.paid_at or now
+    behind = sum(paid_at + after <= now for after in case.terms.escalate_after)
+    return {
+        "evidence_by": None,
+        "accept_by": now + p.time_to_accept,
+        "reminded": max(p.reminded, behind),
+    }
 
 
 def prolonged(case: Case, p: Progress, now: datetime) -> Changes:

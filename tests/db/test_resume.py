@@ -11,10 +11,12 @@ from db.resume import resume
 from db.stop_clinic import NewStop, stop_clinic
 from db.work_item import open_work_item
 from domain.appointment import AppointmentStatus
+from domain.consultation import ConsultationStatus
 from domain.payment import RefundCause, RefundStatus
 from domain.stop_clinic import StopScope
 from domain.work_item import WorkItemKind, for_desk
 from tests.support.booking import Clinic, Till
+from tests.support.consulting import Practice
 
 pytestmark = pytest.mark.anyio
 
@@ -81,3 +83,32 @@ async def test_sessions_called_off_and_work_items_too(till: Till) -> None:
     await clinic.run("update stop_clinic set status = 'done'")
     await clinic.run("update work_item set status = 'decided'")
     assert await resumed(till) == set()
+
+
+# Consultations
+
+
+@pytest.fixture
+async def practice(till: Till) -> Practice:
+    return Practice(till.clinic)
+
+
+async def test_an_open_consultation_is_promised_until_it_has_ended(practice: Practice) -> None:
+    till = Till(practice.clinic)
+    number = await practice.ask(await practice.clinic.someone())
+    assert await resumed(till) == {f"consultation/{number}"}
+    await practice.pay(number, no=None)
+    await practice.accept(number)
+    assert await resumed(till) == {f"consultation/{number}"}
+    await practice.move(number, "complete", status=ConsultationStatus.COMPLETED)
+    assert await resumed(till) == set()
+
+
+async def test_a_payment_that_its_consultation_has_not_heard_of(practice: Practice) -> None:
+    till = Till(practice.clinic)
+    number = await practice.ask(await practice.clinic.someone())
+    await till.open(number)
+    await till.take(amount="99.90")
+    assert await resumed(till) == {f"consultation/{number}", "payment/P1"}
+    await practice.pay(number)
+    assert await resumed(till) == {f"consultation/{number}"}

@@ -9,7 +9,7 @@ import pytest
 from activities.payment import OwedRefund
 from domain.access import Capacity
 from domain.consultation import ConsultationStatus as S
-from domain.consultation import ConsultationType, Way
+from domain.consultation import ConsultationType, Reason, Way
 from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
 from domain.phone_call import CallEnded, Outcome, Refusal
@@ -299,6 +299,15 @@ class TestText:
         assert await ending(consultation) == "completed"
         assert near(world.consultations.last.at, now + 3 * HOUR)
         assert world.consultations.last.version == 5
+
+    async def test_one_lost_before_it_gave_the_money_back_does_so(self, world, ending):
+        start = await world.new_case(
+            status=S.REFUNDED, version=3, payment_no="P-1", reason=Reason.DECLINED
+        )
+        consultation = await world.consult(start)
+        assert await ending(consultation) == "refunded"
+        assert world.payments.owed == ALL_BACK
+        assert world.consultations.events == []  # what the row says stays
 
 
 def came(role):
