@@ -272,6 +272,7 @@ async def get_consultations(
     account_id, doctor_id, capacity = _scope(caller, mine=mine, queue=queue)
     wanted = ConsultationFilter(
         hospital_id=context.hospital_id,
+        reader_id=caller.account_id,
         account_id=account_id,
         doctor_id=doctor_id,
         status=status,
