@@ -127,8 +127,8 @@ class ConsultationWorkflow:
             Ringing(self.case.order_no, self.progress.rung),
             **DB_WRITE,
         )
-        if self.progress.ring_at is None:
-            return  # somebody accepted meanwhile
+        if self.progress.status is not S.PENDING:
+            return  # accepted or cancelled meanwhile
         again = workflow.now() + self.case.terms.ring_for
         rung = self.progress.rung + tuple(d for d in ringing.doctors if d not in self.progress.rung)
         await self._move("ring", rung=rung, ring_at=again)

@@ -478,6 +478,17 @@ class TestEmergency:
         assert await ending(consultation) == "completed"
         assert world.consultations.events.count("ring") == 1
 
+    async def test_cancelled_while_the_next_doctor_is_looked_up_nobody_is_rung(self, world, ending):
+        world.consultations.on_duty = [5]
+        world.consultations.list_read.clear()
+        consultation, _ = await paid(world, way=EMERGENCY)
+        await world.consultations.at_the_list.wait()
+        await consultation.execute_update(C.cancel, PATIENT)
+        world.consultations.list_read.set()
+        assert await ending(consultation) == "refunded"
+        assert world.consultations.events == ["paid", "cancel"]
+        assert world.messages.rung == []
+
     async def test_who_declines_has_the_next_rung_at_once(self, world):
         world.consultations.on_duty = [5, 6]
         consultation, _ = await paid(world, way=EMERGENCY)
