@@ -70,7 +70,7 @@ COLUMNS = tuple(column.name for column in fields(Consultation))
 ORDERS = f"select {', '.join(f'c.{name}' for name in COLUMNS)} from consultation_order c "
 BY_ID = text(ORDERS + "where c.id = :id and c.hospital_id = :hospital_id")
 BY_NUMBER = text(ORDERS + "where c.order_no = :order_no and c.hospital_id = :hospital_id")
-# A doctor's: nobody but its owner knows of an order before it is paid, and nobody treats themselves.
+# A doctor's: only its owner knows of an order before it is paid, and nobody treats themselves.
 # `queue`: what this doctor could accept now.
 WANTED = """
      where c.hospital_id = :hospital_id
