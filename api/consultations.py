@@ -254,7 +254,11 @@ def _beginning(case: Case, new: NewConsultation, price: Decimal, now: datetime) 
 # Looking
 
 
-@router.get("", summary="List consultations", responses=refusals("invalid", "not_authenticated"))
+@router.get(
+    "",
+    summary="List consultations",
+    responses=refusals("invalid", "not_authenticated", "forbidden"),
+)
 async def get_consultations(
     caller: CurrentCaller,
     context: InContext,

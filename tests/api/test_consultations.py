@@ -263,6 +263,13 @@ async def test_an_emergency_without_red_flags_is_rung_for_at_a_flat_price(care: 
     assert (order["price"], order["way"], order["doctorId"]) == (49.9, "emergency", None)
 
 
+@pytest.mark.parametrize("kind", [{}, [], 1, True, "体检"])
+async def test_an_unknown_kind_of_visit_is_invalid_whatever_its_type(care: Care, kind: Any) -> None:
+    who = await care.clinic.someone()
+    answer = await ask(care, who, doctorId=care.clinic.doctor, visitKind=kind)
+    assert refused(answer) == (422, "invalid")
+
+
 async def test_an_emergency_names_no_doctor(care: Care) -> None:
     who = await care.clinic.someone()
     answer = await ask(care, who, **EMERGENCY, doctorId=care.clinic.doctor)
