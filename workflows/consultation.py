@@ -67,6 +67,7 @@ class ConsultationWorkflow:
     async def run(self, start: ConsultationStart) -> ConsultationStatus:
         """One promise after another (`next_step`), until somebody's command ends it."""
         try:
+            await self._tell_of_what_is_free()
             while self.progress.status.open:
                 due = next_step(self.case, self.progress)
                 show(self.progress.status, Waiting(due.waiting_for, due.at, BY_ITSELF[due.step]))
@@ -108,6 +109,12 @@ class ConsultationWorkflow:
             case Step.END_WINDOW:
                 status, reason = silence_is_free(self.progress)
                 await self._end(status, "window_over", reason)
+
+    async def _tell_of_what_is_free(self) -> None:
+        """No payment comes that would tell the doctor of it. Told again it is the same message."""
+        p = self.progress
+        if p.version == 0 and p.paid_at is not None and self.case.way is Way.NAMED:
+            await self._tell_doctor(Template.CONSULTATION_WAITING)
 
     async def _close_unpaid(self) -> None:
         settlement = await settle(self.case.order_no)
