@@ -265,7 +265,11 @@ def _beginning(case: Case, new: NewConsultation, price: Decimal, now: datetime) 
 # Looking
 
 
-@router.get("", summary="List consultations", responses=refusals("invalid", "not_authenticated"))
+@router.get(
+    "",
+    summary="List consultations",
+    responses=refusals("invalid", "not_authenticated", "forbidden"),
+)
 async def get_consultations(
     caller: CurrentCaller,
     context: InContext,
@@ -283,6 +287,7 @@ async def get_consultations(
     account_id, doctor_id, capacity = _scope(caller, mine=mine, queue=queue)
     wanted = ConsultationFilter(
         hospital_id=context.hospital_id,
+        reader_id=caller.account_id,
         account_id=account_id,
         doctor_id=doctor_id,
         status=status,

@@ -68,6 +68,7 @@ class ConsultationWorkflow:
     async def run(self, start: ConsultationStart) -> ConsultationStatus:
         """One promise after another (`next_step`), until somebody's command ends it."""
         try:
+            await self._tell_of_what_is_free()
             while self.progress.status.open:
                 due = next_step(self.case, self.progress)
                 show(self.progress.status, Waiting(due.waiting_for, due.at, BY_ITSELF[due.step]))
@@ -109,6 +110,12 @@ class ConsultationWorkflow:
             case Step.END_WINDOW:
                 await self._end_window()
 
+    async def _tell_of_what_is_free(self) -> None:
+        """No payment comes that would tell the doctor of it. Told again it is the same message."""
+        p = self.progress
+        if p.version == 0 and p.paid_at is not None and self.case.way is Way.NAMED:
+            await self._tell_doctor(Template.CONSULTATION_WAITING)
+
     async def _close_unpaid(self) -> None:
         settlement = await settle(self.case.order_no)
         if settlement.payment_no and settlement.paid:
@@ -140,8 +147,8 @@ class ConsultationWorkflow:
             Ringing(self.case.order_no, self.progress.rung),
             **DB_WRITE,
         )
-        if self.progress.ring_at is None:
-            return  # somebody accepted meanwhile
+        if self.progress.status is not S.PENDING:
+            return  # accepted or cancelled meanwhile
         again = workflow.now() + self.case.terms.ring_for
         rung = self.progress.rung + tuple(d for d in ringing.doctors if d not in self.progress.rung)
         await self._move("ring", rung=rung, ring_at=again)

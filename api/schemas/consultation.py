@@ -39,6 +39,10 @@ def _evidence(value: Any) -> Any:
     return {"attachments": value} if isinstance(value, list) else value
 
 
+def _kind(value: Any) -> Any:
+    return KINDS.get(value, value) if isinstance(value, str) else value
+
+
 class NewConsultation(Schema):
     """Whom to ask: a doctor by name, or a department (快速问诊: the first to accept; 急诊: who
     is on duty)."""
@@ -70,7 +74,7 @@ class NewConsultation(Schema):
     duration: Annotated[int, Field(ge=0, le=36500, description="病程, days")] | None = None
     urgency: Urgency = Urgency.NORMAL
     scheduled_time: dt.datetime | None = Field(None, description="phone and video: with its offset")
-    visit_kind: Annotated[VisitKind, BeforeValidator(lambda v: KINDS.get(v, v))] = VisitKind.ADVICE
+    visit_kind: Annotated[VisitKind, BeforeValidator(_kind)] = VisitKind.ADVICE
     evidence: Annotated[Evidence | None, BeforeValidator(_evidence)] = None
 
     @property

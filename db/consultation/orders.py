@@ -70,12 +70,14 @@ COLUMNS = tuple(column.name for column in fields(Consultation))
 ORDERS = f"select {', '.join(f'c.{name}' for name in COLUMNS)} from consultation_order c "
 BY_ID = text(ORDERS + "where c.id = :id and c.hospital_id = :hospital_id")
 BY_NUMBER = text(ORDERS + "where c.order_no = :order_no and c.hospital_id = :hospital_id")
+# A doctor's: only its owner knows of an order before it is paid, and nobody treats themselves.
 # `queue`: what this doctor could accept now.
 WANTED = """
      where c.hospital_id = :hospital_id
        and (cast(:account_id as bigint) is null or c.account_id = :account_id)
-       and (cast(:doctor_id as bigint) is null or case
-            when :queue then c.status = 'pending' and c.paid_at is not null and case c.way
+       and (cast(:doctor_id as bigint) is null
+            or c.paid_at is not null and c.account_id <> :reader_id and case
+            when :queue then c.status = 'pending' and case c.way
                  when 'named' then c.doctor_id = :doctor_id
                  when 'emergency' then :doctor_id = any(c.rung)
                  else doctor_in_department(:doctor_id, c.hospital_id, c.department_id) end
@@ -90,9 +92,11 @@ TOTAL = text("select count(*) from consultation c" + WANTED)
 
 @dataclass(frozen=True)
 class ConsultationFilter:
-    """None does not narrow. `queue` is what `doctor_id` could accept, the most urgent first."""
+    """None does not narrow. `queue` is what `doctor_id` could accept, the most urgent first.
+    `reader_id` is the account of who looks."""
 
     hospital_id: int
+    reader_id: int
     account_id: int | None
     doctor_id: int | None
     status: str | None

@@ -180,6 +180,30 @@ async def test_a_stranger_and_an_unasked_doctor_find_nothing(care: Care) -> None
     assert asked.json()["complaint"] == "头痛两天"
 
 
+async def test_a_doctor_lists_nothing_that_nobody_paid_for_yet(care: Care) -> None:
+    who = await care.clinic.someone()
+    unpaid = (await ask(care, who, doctorId=care.clinic.doctor)).json()
+    asked = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    cases = (await care.send("GET", PATH, await care.doctor())).json()
+    assert ([one["id"] for one in cases["items"]], cases["total"]) == ([asked["id"]], 1)
+    own = (await care.send("GET", PATH, care.patient(who[0]))).json()
+    assert {one["id"] for one in own["items"]} == {unpaid["id"], asked["id"]}
+
+
+async def test_a_doctor_who_is_the_patient_finds_it_among_their_own_alone(care: Care) -> None:
+    account, person = await care.clinic.someone()
+    order = (await ask(care, (account, person), doctorId=care.clinic.doctor, type="phone")).json()
+    both = as_caller(care.context, account, Role.PATIENT, Role.DOCTOR, doctor_id=care.clinic.doctor)
+
+    async def listed(query: str) -> list[int]:
+        answer = await care.send("GET", f"{PATH}?{query}", both)
+        return [one["id"] for one in answer.json()["items"]]
+
+    assert await listed("mine=true") == []
+    assert await listed("queue=true") == []
+    assert await listed("mine=false") == [order["id"]]
+
+
 async def test_what_others_than_the_owner_read_leaves_a_trace(care: Care) -> None:
     who = await care.clinic.someone()
     order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
@@ -237,6 +261,13 @@ async def test_an_emergency_without_red_flags_is_rung_for_at_a_flat_price(care: 
     who = await care.clinic.someone()
     order = (await ask(care, who, **EMERGENCY | {"complaint": "孩子把耳塞弄进了耳朵"})).json()
     assert (order["price"], order["way"], order["doctorId"]) == (49.9, "emergency", None)
+
+
+@pytest.mark.parametrize("kind", [{}, [], 1, True, "体检"])
+async def test_an_unknown_kind_of_visit_is_invalid_whatever_its_type(care: Care, kind: Any) -> None:
+    who = await care.clinic.someone()
+    answer = await ask(care, who, doctorId=care.clinic.doctor, visitKind=kind)
+    assert refused(answer) == (422, "invalid")
 
 
 async def test_an_emergency_names_no_doctor(care: Care) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.books import check_books, workflows
 from tests.support.house import House, eventually, pass_time
-from tests.support.visitors import Patient, make_slot, new_key, register
+from tests.support.visitors import Patient, doctor_of, make_slot, new_key, register
 
 pytestmark = pytest.mark.second_tier
 
@@ -62,6 +62,55 @@ def test_a_worker_that_dies_while_money_comes_confirms_once(shaken: House) -> No
     assert [event for event, _, _ in patient.timeline(order)] == ["booked", "paid"]
     begun = Counter(w.id for w in workflows(shaken) if w.id == f"appointment/{order['orderNo']}")
     assert sum(begun.values()) == 1
+
+
+def test_a_worker_that_dies_after_a_declined_consultations_refund_gives_back_once(
+    shaken: House,
+) -> None:
+    patient = register(shaken)
+    doctor_id, doctor = doctor_of(shaken, "attending")
+    order = patient.ask(type="text", doctorId=doctor_id)
+    payment = patient.pay(order)
+    eventually(lambda: patient.order(order)["paid"])
+    doctor.post(f"/consultations/{order['id']}/decline")
+    asked = "select state from refund where payment_no = ?"
+    number = payment["paymentNo"]
+    eventually(lambda: shaken.at_gateway(asked, number), pause=0.002)
+    shaken.kill("worker")
+    assert patient.payment(payment)["refunds"][0]["status"] == "pending"
+    eventually(lambda: shaken.at_gateway(asked, number)[0]["state"] == "succeeded")
+    shaken.start("worker")
+    [refund] = patient.gets_back(payment, within=90)["refunds"]
+    assert (refund["status"], refund["cause"]) == ("succeeded", "clinic")
+    assert len(shaken.at_gateway(asked, number)) == 1
+    key = f"refund:{refund['refundNo']}"
+    assert len(shaken.sql("select 1 from ledger_transfer where key = %s", key)) == 1
+    patient.is_told(order, "consultation_refunded")
+
+
+def test_a_worker_that_is_away_when_a_consultations_window_ends_ends_it_once(
+    shaken: House,
+) -> None:
+    patient = register(shaken)
+    doctor_id, doctor = doctor_of(shaken, "attending")
+    order = patient.ask(type="text", doctorId=doctor_id, hasty=True)
+    payment = patient.pay(order)
+    eventually(lambda: patient.order(order)["paid"], pause=0.02)
+    accepted = doctor.post(f"/consultations/{order['id']}/accept")
+    shaken.kill("worker")
+    pass_time(datetime.fromisoformat(accepted["windowEnds"]))
+    assert patient.order(order)["status"] == "consulting"
+    shaken.start("worker")
+    assert patient.becomes(order, "refunded", within=60)["reason"] == "no_answer"
+    [refund] = patient.gets_back(payment, within=60)["refunds"]
+    assert (refund["status"], refund["amount"]) == ("succeeded", 39.9)
+    asked = "select state from refund where payment_no = ?"
+    assert len(shaken.at_gateway(asked, payment["paymentNo"])) == 1
+    patient.is_told(order, "consultation_refunded")
+    assert [event for event, _, _ in patient.timeline(order)] == [
+        "ordered", "paid", "accept", "window_over",
+    ]  # fmt: skip
+    assert Counter(patient.messages(order))[("consultation_refunded", "sms")] == 1
 
 
 def test_kills_at_random_moments_of_a_rush(shaken: House) -> None:

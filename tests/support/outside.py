@@ -1,5 +1,6 @@
 """The activities of each lifecycle, remembered instead of done. Fakes with the real names."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -80,12 +81,20 @@ class AppointmentOutside:
         return self.suspended_until
 
 
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass
 class ConsultationOutside:
     troubles: Troubles
     moves: list[ConsultationMove] = field(default_factory=list)
     on_duty: list[int] = field(default_factory=list)
     written: bool = False  # the doctor wrote, and the news of it is late
+    at_the_list: asyncio.Event = field(default_factory=asyncio.Event)  # somebody looks who is on
+    list_read: asyncio.Event = field(default_factory=_set)  # clear it to hold them up
 
     @property
     def events(self) -> list[str]:
@@ -109,6 +118,8 @@ class ConsultationOutside:
     @activity.defn
     async def next_to_ring(self, so_far: Ringing) -> Ringing:
         await self.troubles.meet()
+        self.at_the_list.set()
+        await self.list_read.wait()
         fresh = [doctor for doctor in self.on_duty if doctor not in so_far.doctors]
         return Ringing(so_far.order_no, tuple(fresh[:1] or self.on_duty))
 

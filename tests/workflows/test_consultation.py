@@ -1,6 +1,7 @@
 """Online consultations, on a clock that skips: every way one can end."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -9,7 +10,7 @@ import pytest
 from activities.payment import OwedRefund
 from domain.access import Capacity
 from domain.consultation import ConsultationStatus as S
-from domain.consultation import ConsultationType, Reason, Way
+from domain.consultation import ConsultationType, Reason, Way, changes
 from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
 from domain.phone_call import CallEnded, Outcome, Refusal
@@ -120,6 +121,15 @@ class TestWaitingForADoctor:
         assert world.consultations.last.reason == "declined"
         assert world.consultations.last.note_id == 71
         assert world.payments.owed == ALL_BACK
+
+    async def test_what_costs_nothing_is_told_to_its_doctor_too(self, world, ending):
+        start = await world.new_case()
+        free = replace(start.progress, **changes.paid(start.case, None, await world.now()))
+        consultation = await world.consult(replace(start, progress=free))
+        await world.told(T.CONSULTATION_WAITING)
+        await consultation.execute_update(C.decline, Accept(DOCTOR, 7))
+        assert await ending(consultation) == "cancelled"
+        assert world.payments.owed == []
 
     async def test_of_a_pool_nobody_declines(self, world):
         consultation, _ = await paid(world, way=Way.QUICK)
@@ -515,6 +525,17 @@ class TestEmergency:
         await consultation.signal(C.answered)
         assert await ending(consultation) == "completed"
         assert world.consultations.events.count("ring") == 1
+
+    async def test_cancelled_while_the_next_doctor_is_looked_up_nobody_is_rung(self, world, ending):
+        world.consultations.on_duty = [5]
+        world.consultations.list_read.clear()
+        consultation, _ = await paid(world, way=EMERGENCY)
+        await world.consultations.at_the_list.wait()
+        await consultation.execute_update(C.cancel, PATIENT)
+        world.consultations.list_read.set()
+        assert await ending(consultation) == "refunded"
+        assert world.consultations.events == ["paid", "cancel"]
+        assert world.messages.rung == []
 
     async def test_who_declines_has_the_next_rung_at_once(self, world):
         world.consultations.on_duty = [5, 6]
