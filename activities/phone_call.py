@@ -24,6 +24,7 @@ from db.phone_call import (
     end_call,
     find_call,
     give_claim_back,
+    is_wanted,
     patient_phone,
     provider_ids_of,
 )
@@ -173,6 +174,8 @@ class PhoneCallActivities:
     async def _phones(self, wanted: PlaceCall) -> Phones | Refusal:
         """Looked up here, so that they are in no history."""
         async with self.engine.connect() as connection:
+            if not await is_wanted(connection, wanted.order_no):
+                return Refusal.ORDER_CLOSED
             doctor = await self._doctor_phone(connection, wanted.doctor_account_id)
             patient = await patient_phone(
                 connection, self.keyring, self.hospital_id, wanted.patient_id

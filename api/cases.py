@@ -144,10 +144,18 @@ def consultation_order(
     )
 
 
+def may_read_words(order: Consultation, capacity: Capacity) -> bool:
+    """Operators help without reading. A doctor who declined, or was not there in time, treats
+    nobody: they see what became of the order, and no more."""
+    over_without_them = order.started_at is None and order.status != "pending"
+    doctors = (Capacity.ITS_DOCTOR, Capacity.CANDIDATE)
+    return capacity is not Capacity.OPERATOR and not (capacity in doctors and over_without_them)
+
+
 def _written(
     context: Context, caller: Caller, order: Consultation, capacity: Capacity
 ) -> dict[str, Any]:
-    if capacity is Capacity.OPERATOR:
+    if not may_read_words(order, capacity):
         return {
             "complaint": "", "description": "", "attachments": [], "symptoms": [],
             "duration": None, "diagnosis": None, "advice": None, "rating": order.rating,

@@ -1,9 +1,9 @@
 """Online consultations (在线问诊): ordering one, and looking."""
 
 import datetime as dt
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from functools import partial
 from typing import Annotated, NoReturn
 
 from fastapi import APIRouter, Query
@@ -13,6 +13,7 @@ from api.cases import (
     allowed_case,
     consultation_order,
     flags_seen,
+    may_read_words,
     note_case_reading,
     opened_notes,
 )
@@ -202,15 +203,9 @@ async def _order(
         red_flags=tuple(flag.id for flag in flags),
         created_at=now,
     )
-    await create_consultation(connection, row)
-    attached = partial(
-        attach, context, connection, caller, order_no=case.order_no, patient_id=patient_id
-    )
-    await attached(row.attachments)
     if new.evidence is not None and new.evidence.given:
         files = file_ids(new.evidence.attachments, "evidence.attachments")
-        await attached(files)
-        await write_note(
+        note_id = await write_note(
             connection,
             hospital_id=context.hospital_id,
             order_no=case.order_no,
@@ -219,6 +214,18 @@ async def _order(
             sealed=key.key.seal({"description": new.evidence.description or ""}),
             files=files,
         )
+        row = replace(row, note_ids=(note_id,))
+    else:
+        files = ()
+    await create_consultation(connection, row)
+    await attach(
+        context,
+        connection,
+        caller,
+        (*row.attachments, *files),
+        order_no=case.order_no,
+        patient_id=patient_id,
+    )
     return case.order_no
 
 
@@ -359,7 +366,7 @@ async def get_notes(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> list[ConsultationNote]:
     order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
-    if capacity is Capacity.OPERATOR:
+    if not may_read_words(order, capacity):
         raise Problem("forbidden")
     await note_case_reading(connection, caller, capacity, order, "notes")
     return opened_notes(context, caller, order, await notes_of(connection, order.order_no))
@@ -374,6 +381,8 @@ async def get_background(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> Background:
     order, capacity = await allowed_case(context, connection, caller, id, Action.SEE_BACKGROUND)
+    if not may_read_words(order, capacity):
+        raise Problem("forbidden")
     await note_case_reading(connection, caller, capacity, order, "background")
     return await background_of(context, connection, order)
 

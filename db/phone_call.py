@@ -17,6 +17,7 @@ from sqlalchemy import (
     case,
     func,
     select,
+    text,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -351,6 +352,15 @@ async def find_call(
         query = query.with_for_update()
     row = (await connection.execute(query)).one_or_none()
     return None if row is None else _call(row)
+
+
+async def is_wanted(connection: AsyncConnection, order_no: str) -> bool:
+    """Whether the order still goes on: nobody is rung about one that just ended."""
+    ended: bool | None = await connection.scalar(
+        text("select status <> 'consulting' from consultation where order_no = :order_no"),
+        {"order_no": order_no},
+    )
+    return not ended
 
 
 async def calls_of(connection: AsyncConnection, order_no: str) -> list[PhoneCall]:

@@ -17,7 +17,9 @@ UNFINISHED = f"""
       from appointment where {OPEN}
      union all
     select order_no, 'consultation', order_no, created_at
-      from consultation where {OPEN_CONSULTATION}
+      from consultation c where {OPEN_CONSULTATION}
+        or status = 'refunded' and payment_no is not null
+           and not exists (select 1 from refund r where r.payment_no = c.payment_no)
      union all
     select p.order_no, 'payment', p.payment_no, p.created_at from payment p
      where p.status = 'pending'

@@ -36,6 +36,7 @@ class Refusal(StrEnum):
     NO_PATIENT_PHONE = "no_patient_phone"  # no such person, or shredded
     SAME_PHONE = "same_phone"  # one phone cannot be both ends
     UNREACHABLE = "unreachable"  # the provider never reaches the doctor's number
+    ORDER_CLOSED = "order_closed"  # it ended meanwhile
     NOT_POSSIBLE = "not_possible"  # our account with the provider: an operator must look
 
 

@@ -232,8 +232,13 @@ async def _appointments(
 async def _consultations(
     connection: AsyncConnection, numbers: list[str], config: HospitalConfig
 ) -> Mapping[str, Start]:
+    """Refunded ones too: one that was lost before it promised the money back does so then."""
     found = await load_consultations(connection, numbers)
-    return {no: _consultation(start) for no, start in found.items() if start.progress.status.open}
+    return {no: _consultation(start) for no, start in found.items() if _has_work(start)}
+
+
+def _has_work(start: ConsultationStart) -> bool:
+    return start.progress.status.open or start.progress.status == "refunded"
 
 
 async def _stops(
@@ -292,13 +297,14 @@ def _appointment(start: AppointmentStart) -> Start:
 
 def _consultation(start: ConsultationStart) -> Start:
     case, progress = start.case, start.progress
-    due = next_step(case, progress)
     search: list[SearchAttributePair[Any]] = [
         SearchAttributePair(ORDER_STATUS, str(progress.status)),
         SearchAttributePair(DEPARTMENT_ID, case.department_id),
-        SearchAttributePair(WAITING_FOR, due.waiting_for),
-        SearchAttributePair(DUE_AT, due.at),
     ]
+    if progress.status.open:
+        due = next_step(case, progress)
+        search.append(SearchAttributePair(WAITING_FOR, due.waiting_for))
+        search.append(SearchAttributePair(DUE_AT, due.at))
     if progress.doctor_id is not None:
         search.append(SearchAttributePair(DOCTOR_ID, progress.doctor_id))
     return Start(

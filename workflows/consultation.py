@@ -150,9 +150,11 @@ class ConsultationWorkflow:
         if self.progress.status is not S.PENDING:
             return  # accepted or cancelled meanwhile
         again = workflow.now() + self.case.terms.ring_for
-        rung = self.progress.rung + tuple(d for d in ringing.doctors if d not in self.progress.rung)
+        p = self.progress
+        wanted = [doctor for doctor in ringing.doctors if doctor not in p.declined]
+        rung = p.rung + tuple(doctor for doctor in wanted if doctor not in p.rung)
         await self._move("ring", rung=rung, ring_at=again)
-        for doctor_id in ringing.doctors:
+        for doctor_id in wanted:
             await self._tell_doctor(Template.CONSULTATION_RING, doctor_id)
 
     async def _give_back(self) -> None:
@@ -223,8 +225,13 @@ class ConsultationWorkflow:
         by = wanted.by.actor
         if self.case.way is not Way.EMERGENCY:
             return await self._come_to_nothing("decline", Reason.DECLINED, by, wanted.note_id)
-        # Who declined stays among the rung, so as not to be rung first again.
-        await self._move("decline", by=by, note_id=wanted.note_id, ring_at=workflow.now())
+        await self._move(
+            "decline",
+            by=by,
+            note_id=wanted.note_id,
+            ring_at=workflow.now(),
+            declined=(*self.progress.declined, wanted.doctor_id),
+        )
         return self.progress.status
 
     @decline.validator

@@ -55,5 +55,5 @@ def _in_words(status: str, waiting: Waiting | None) -> str:
     since = workflow.now().astimezone(waiting.until.tzinfo)
     return (
         f"**{status}**: waiting for **{waiting.whom}** since {since:%Y-%m-%d %H:%M}, "
-        f"until **{waiting.until:%Y-%m-%d %H:%M}**; then {waiting.then}."
+        f"until **{waiting.until:%Y-%m-%d %H:%M}** ({waiting.until:%Z}); then {waiting.then}."
     )

@@ -43,6 +43,13 @@ def _kind(value: Any) -> Any:
     return KINDS.get(value, value) if isinstance(value, str) else value
 
 
+def _instant(value: Any) -> Any:
+    """As text: a bare number would be taken for seconds since 1970."""
+    if value is not None and not isinstance(value, str | dt.datetime):
+        raise PydanticCustomError("scheduled", "must be an ISO 8601 instant")
+    return value
+
+
 class NewConsultation(Schema):
     """Whom to ask: a doctor by name, or a department (快速问诊: the first to accept; 急诊: who
     is on duty)."""
@@ -73,7 +80,9 @@ class NewConsultation(Schema):
     ] = Field(default_factory=list)
     duration: Annotated[int, Field(ge=0, le=36500, description="病程, days")] | None = None
     urgency: Urgency = Urgency.NORMAL
-    scheduled_time: dt.datetime | None = Field(None, description="phone and video: with its offset")
+    scheduled_time: Annotated[dt.datetime | None, BeforeValidator(_instant)] = Field(
+        None, description="phone and video: with its offset"
+    )
     visit_kind: Annotated[VisitKind, BeforeValidator(_kind)] = VisitKind.ADVICE
     evidence: Annotated[Evidence | None, BeforeValidator(_evidence)] = None
 
@@ -251,7 +260,7 @@ class Switch(Schema):
 
 
 class Rating(Schema):
-    rating: Annotated[int, Field(ge=1, le=5)]
+    rating: Annotated[int, Field(strict=True, ge=1, le=5)]
     comment: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
 
 

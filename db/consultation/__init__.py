@@ -2,7 +2,7 @@
 
 from db.consultation.births import NewConsultation, create_consultation
 from db.consultation.moves import enter_visit, record_move
-from db.consultation.notes import Note, NoteKind, find_note, notes_of, write_note
+from db.consultation.notes import Note, NoteKind, notes_of, write_note
 from db.consultation.orders import (
     Consultation,
     ConsultationFilter,
@@ -38,7 +38,6 @@ __all__ = [
     "enter_visit",
     "find_consultation",
     "find_consultation_by_number",
-    "find_note",
     "in_department",
     "list_consultations",
     "load_consultations",

@@ -31,6 +31,7 @@ class NewConsultation:
     attachments: tuple[int, ...]
     red_flags: tuple[str, ...]
     created_at: datetime
+    note_ids: tuple[int, ...] = ()  # what was written with it
 
 
 async def create_consultation(connection: AsyncConnection, new: NewConsultation) -> int:
@@ -56,6 +57,7 @@ async def create_consultation(connection: AsyncConnection, new: NewConsultation)
             sealed=new.sealed,
             attachments=list(new.attachments),
             red_flags=list(new.red_flags),
+            note_ids=list(new.note_ids),
             created_at=new.created_at,
             **shown_columns(case, progress),
         )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,6 +13,10 @@ from db.journal import append_timeline
 from domain.consultation import Case, ConsultationMove, ConsultationStatus, Progress, next_step
 
 C = ConsultationRow
+KEEP_NOTE = text(
+    """update consultation set note_ids = note_ids || cast(:note_id as bigint)
+        where id = :id and not :note_id = any(note_ids)"""
+)
 
 
 def shown_columns(case: Case, progress: Progress) -> dict[str, Any]:
@@ -54,6 +58,8 @@ async def record_move(connection: AsyncConnection, move: ConsultationMove) -> bo
                 progress=PROGRESS.dump_python(move.progress, mode="json"),
             )
         )
+    if move.note_id is not None:
+        await connection.execute(KEEP_NOTE, {"id": row.id, "note_id": move.note_id})
     await append_timeline(connection, move)
     await call(connection, [move.order_no])  # who has the conversation open sees it move
     return news

@@ -6,10 +6,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from db.consultation.rows import ConsultationNoteRow
+from db.consultation.rows import ConsultationNoteRow, ConsultationRow
 
 N = ConsultationNoteRow
 
@@ -61,21 +61,14 @@ async def write_note(
 
 
 async def notes_of(connection: AsyncConnection, order_no: str) -> list[Note]:
-    """Oldest first. One whose command was refused is among them: it was written all the same."""
+    """Those whose command was carried out, oldest first. What a refused one said was not said."""
+    kept = select(func.unnest(ConsultationRow.note_ids)).where(ConsultationRow.order_no == order_no)
     rows = await connection.execute(
         select(N.id, N.kind, N.account_id, N.sealed, N.files, N.created_at)
-        .where(N.order_no == order_no)
+        .where(N.id.in_(kept))
         .order_by(N.id)
     )
     return [_note(row) for row in rows]
-
-
-async def find_note(connection: AsyncConnection, id: int) -> Note | None:
-    rows = await connection.execute(
-        select(N.id, N.kind, N.account_id, N.sealed, N.files, N.created_at).where(N.id == id)
-    )
-    row = rows.one_or_none()
-    return _note(row) if row else None
 
 
 def _note(row: Any) -> Note:

@@ -62,6 +62,8 @@ class ConsultationRow(Numbered, Base):
     started_at: Mapped[datetime | None]  # accepted
     window_ends: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+    # Notes whose command was carried out; those of refused ones are nobody's to read.
+    note_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default="{}")
     conclusion_id: Mapped[int | None] = mapped_column(ForeignKey("consultation_note.id"))
     # Facts beside the lifecycle.
     answered_at: Mapped[datetime | None]  # the doctor's first message

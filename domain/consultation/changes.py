@@ -109,7 +109,8 @@ def talk_limit(case: Case, p: Progress) -> timedelta:
 def _talk_began(case: Case, p: Progress, now: datetime) -> Changes:
     """The window is of talk: waiting for one another does not count. What the doctor added stays
     added."""
-    return {"talking": True, "window_ends": now + talk_limit(case, p)}
+    until = now + talk_limit(case, p)
+    return {"talking": True, "window_ends": max(until, p.window_ends or until)}
 
 
 def evidence_wanted(case: Case, p: Progress, now: datetime) -> Changes:

@@ -149,6 +149,7 @@ class Progress:
     redial_at: datetime | None = None
     ring_at: datetime | None = None  # emergency: when the next doctor is rung
     rung: tuple[int, ...] = ()
+    declined: tuple[int, ...] = ()  # of these, not to be rung again
 
 
 def form_of(case: Case, progress: Progress) -> ConsultationType:

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.consultation import (
     NoteKind,
     enter_visit,
-    find_note,
     notes_of,
     record_move,
 )
@@ -173,20 +172,16 @@ async def test_what_ended_it_is_its_conclusion_and_other_notes_are_not(
     assert order.ended_at == NOW
 
 
-async def test_what_was_written_with_a_command_can_be_found(
+async def test_what_was_written_with_a_refused_command_is_nobodys_to_read(
     practice: Practice, who: tuple[int, int]
 ) -> None:
-    number, other = await practice.ask(who), await practice.ask(who)
-    first = await practice.note(who, number, NoteKind.EVIDENCE)
-    second = await practice.note(who, number, NoteKind.JUDGEMENT)
-    await practice.note(who, other)
+    number = await practice.ask(who)
+    await practice.note(who, number, NoteKind.CONCLUSION)  # another was faster
+    kept = await practice.note(who, number, NoteKind.JUDGEMENT)
+    await practice.move(number, "accept", note_id=kept)
     async with practice.clinic.engine.connect() as connection:
         notes = await notes_of(connection, number)
-        assert [(note.id, note.kind) for note in notes] == [
-            (first, NoteKind.EVIDENCE), (second, NoteKind.JUDGEMENT),
-        ]  # fmt: skip
-        assert await find_note(connection, first) == notes[0]
-        assert await find_note(connection, 10**9) is None
+        assert [(note.id, note.kind) for note in notes] == [(kept, NoteKind.JUDGEMENT)]
 
 
 # The health record

@@ -112,3 +112,11 @@ async def test_a_payment_that_its_consultation_has_not_heard_of(practice: Practi
     assert await resumed(till) == {f"consultation/{number}", "payment/P1"}
     await practice.pay(number)
     assert await resumed(till) == {f"consultation/{number}"}
+
+
+async def test_a_refund_that_was_lost_before_it_was_promised_is_promised_again(
+    practice: Practice,
+) -> None:
+    lost = await practice.ask(await practice.clinic.someone())
+    await practice.move(lost, "expired", status="refunded", payment_no="P9")
+    assert await resumed(Till(practice.clinic)) == {f"consultation/{lost}"}

@@ -198,6 +198,7 @@ OPEN_IN = {
     Ask.COMPLETE: {"consulting"},
     Ask.UNSUITABLE: {"consulting"},
     Ask.CALL: {"consulting"},
+    Ask.SWITCH: set(),  # of a phone call
     Ask.CANCEL: {"unpaid", "paid", "evidence", "consulting"},
     Ask.REASSIGN: {"unpaid", "paid", "evidence"},
 }
@@ -279,3 +280,13 @@ def test_a_patient_cancels_until_a_doctor_accepts_the_clinic_at_any_time() -> No
     assert refusal(Ask.CANCEL, case, paid(case), by_patient=True) is None
     assert refusal(Ask.CANCEL, case, accepted(case), by_patient=True) == "not_allowed"
     assert refusal(Ask.CANCEL, case, accepted(case)) is None
+
+
+def test_a_video_call_is_switched_once_and_then_is_what_it_was_switched_to() -> None:
+    case = a_case(VIDEO)
+    before = accepted(case)
+    assert refusal(Ask.SWITCH, case, before) is None
+    after = replace(before, switched_to=PHONE)
+    assert refusal(Ask.SWITCH, case, after) == "not_allowed"
+    assert refusal(Ask.CALL, case, after) is None
+    assert next_step(case, after).step is Step.END_WINDOW  # nobody is expected in the room

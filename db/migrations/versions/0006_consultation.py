@@ -63,6 +63,7 @@ def upgrade() -> None:
         sa.Column("started_at", INSTANT, nullable=True),
         sa.Column("window_ends", INSTANT, nullable=True),
         sa.Column("ended_at", INSTANT, nullable=True),
+        sa.Column("note_ids", BIGINTS, server_default="{}", nullable=False),
         sa.Column("conclusion_id", sa.BigInteger(), nullable=True),
         sa.Column("answered_at", INSTANT, nullable=True),
         sa.Column("rating", sa.BigInteger(), nullable=True),
