@@ -118,5 +118,5 @@ async def test_a_refund_that_was_lost_before_it_was_promised_is_promised_again(
     practice: Practice,
 ) -> None:
     lost = await practice.ask(await practice.clinic.someone())
-    await practice.move(lost, "expired", status="refunded", payment_no="P9")
+    await practice.move(lost, "expired", status=ConsultationStatus.REFUNDED, payment_no="P9")
     assert await resumed(Till(practice.clinic)) == {f"consultation/{lost}"}
