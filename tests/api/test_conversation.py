@@ -295,9 +295,15 @@ async def test_the_document_says_what_is_sent_and_what_comes_back(context: Conte
     assert "204" in told
 
 
+ROWS_OF_ALL_TABLES = """
+    select sum((xpath('/row/n/text()', query_to_xml(
+               format('select count(*) as n from %I', tablename), false, true, '')))[1]::text::int)
+      from pg_tables where schemaname = 'public'"""
+
+
 async def test_typing_is_kept_nowhere(
     client: httpx.AsyncClient, talk: Conversation, patient: Any
 ) -> None:
-    before = await talk.clinic.value("select sum(n_tup_ins) from pg_stat_user_tables")
+    before = await talk.clinic.value(ROWS_OF_ALL_TABLES)
     assert (await client.post(f"{talk.path}/typing", headers=patient)).status_code == 204
-    assert await talk.clinic.value("select sum(n_tup_ins) from pg_stat_user_tables") == before
+    assert await talk.clinic.value(ROWS_OF_ALL_TABLES) == before > 0

@@ -148,6 +148,7 @@ def settings(
         "HOSPITAL_KEYRING": str(keyring),
         "HOSPITAL_SANDBOX_GATEWAY_URL": "http://127.0.0.1:1",
         "HOSPITAL_SANDBOX_GATEWAY_SECRET": "s" * 32,
+        "HOSPITAL_FILES_DIR": str(keyring.parent / "files"),
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
     }
 

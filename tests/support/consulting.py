@@ -215,7 +215,7 @@ class Practice:
     async def queue(self, doctor_id: int | None = None) -> Sequence[str]:
         """The numbers of what this doctor could accept."""
         doctor = doctor_id or self.clinic.doctor
-        wanted = ConsultationFilter(1, None, doctor, None, 1, 20, queue=True)
+        wanted = ConsultationFilter(1, 0, None, doctor, None, 1, 20, queue=True)
         async with self.clinic.engine.connect() as connection:
             orders, total = await list_consultations(connection, wanted)
         assert total == len(orders)
