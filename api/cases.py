@@ -129,6 +129,7 @@ def consultation_order(
         scheduled_time=order.scheduled_at,
         reason=order.reason,
         pay_by=order.pay_by,
+        waiting_since=order.paid_at if order.status == "pending" else None,
         accept_by=progress.accept_by,
         evidence_by=progress.evidence_by if order.status == "pending" else None,
         window_ends=order.window_ends,
@@ -147,7 +148,7 @@ def consultation_order(
 def may_read_words(order: Consultation, capacity: Capacity) -> bool:
     """Operators help without reading. A doctor who declined, or was not there in time, treats
     nobody: they see what became of the order, and no more."""
-    over_without_them = order.started_at is None and order.status != "pending"
+    over_without_them = order.ended_at is not None and order.started_at is None
     doctors = (Capacity.ITS_DOCTOR, Capacity.CANDIDATE)
     return capacity is not Capacity.OPERATOR and not (capacity in doctors and over_without_them)
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.base import engine_for
 from db.keyring import Keyring
-from tests.support.database import TestServer, running_postgres
+from tests.support.database import DatabaseServer, running_postgres
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -25,13 +25,13 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[TestServer]:
+def postgres() -> Iterator[DatabaseServer]:
     with running_postgres() as server:
         yield server
 
 
 @pytest.fixture
-def database_url(postgres: TestServer) -> str:
+def database_url(postgres: DatabaseServer) -> str:
     return postgres.fresh_database()
 
 

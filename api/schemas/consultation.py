@@ -171,6 +171,7 @@ class ConsultationOrder(Schema):
     scheduled_time: dt.datetime | None
     reason: str = Field(description="why it is in this status: a code")
     pay_by: dt.datetime
+    waiting_since: dt.datetime | None = Field(description="paid: a doctor is waited for")
     accept_by: dt.datetime | None
     evidence_by: dt.datetime | None = Field(description="the doctor asks for records, until then")
     window_ends: dt.datetime | None

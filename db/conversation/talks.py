@@ -6,7 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 FIND = """
-    select c.id, c.hospital_id, c.order_no, c.account_id, c.doctor_id, c.patient_id, c.status,
+    select c.id, c.hospital_id, c.order_no, c.account_id, c.patient_id, c.status,
+           case when c.paid_at is not null then c.doctor_id end as doctor_id,
            c.version, c.answered_at is not null as answered, k.id as key_id, k.wrapped
       from consultation c
       join patient p on p.id = c.patient_id

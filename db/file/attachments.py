@@ -85,7 +85,14 @@ async def stake_of_case(
     if order is None:
         return None
     candidate = doctor_id is not None and await may_accept(connection, order, doctor_id)
-    return Stake(order.account_id, order.doctor_id, candidate_id=doctor_id if candidate else None)
+    # Not the doctor of an order that nobody paid for, or that ended without them.
+    over_without_them = order.ended_at is not None and order.started_at is None
+    theirs = order.paid_at is not None and not over_without_them
+    return Stake(
+        order.account_id,
+        order.doctor_id if theirs else None,
+        candidate_id=doctor_id if candidate else None,
+    )
 
 
 async def _key_of(connection: AsyncConnection, keyring: Keyring, patient_id: int) -> SealingKey:

@@ -434,6 +434,8 @@ async def test_a_queue_holds_what_its_doctor_could_accept(care: Care) -> None:
         return [one["id"] for one in answer.json()["items"]]
 
     assert await queue(await care.doctor()) == [named["id"], pool["id"]]  # who waits longest first
+    assert named["waitingSince"] <= pool["waitingSince"]
+    assert unpaid["waitingSince"] is None
     other = await care.doctor(await doctor_of(care, "chief"))
     assert await queue(other) == [pool["id"]]
     assert unpaid["id"] != elsewhere["id"]
@@ -475,3 +477,22 @@ async def test_operators_see_where_it_stands_and_not_what_was_written(care: Care
     assert refused(notes) == (403, "forbidden")
     [listed] = (await care.send("GET", PATH, care.operator)).json()["items"]
     assert listed["description"] == ""
+
+
+async def test_a_doctor_whose_order_ended_without_them_reads_no_more_of_it(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    doctor = await care.doctor()
+    path = f"{PATH}/{order['id']}"
+    assert (await care.send("GET", path, doctor)).json()["complaint"] == "头痛两天"
+    await ended(care, order["id"], "refunded", "1 minute")
+    assert (await care.send("GET", path, doctor)).json()["complaint"] == ""
+    for name in ("notes", "background"):
+        assert refused(await care.send("GET", f"{path}/{name}", doctor)) == (403, "forbidden")
+
+
+async def test_the_doctor_knows_of_no_conversation_before_it_is_paid_for(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor)).json()
+    answer = await care.send("GET", f"{PATH}/{order['id']}/messages", await care.doctor())
+    assert refused(answer) == (404, "not_found")

@@ -2,6 +2,7 @@
 
 import io
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import httpx
 import pytest
@@ -146,8 +147,8 @@ def test_an_emergency_rings_who_is_on_duty_and_the_first_has_it(
     assert accepted["doctorId"] in (one_id, accepted["doctorId"])
     late = (other if first is one else one).send("POST", f"/consultations/{order['id']}/accept")
     assert (late.status_code, late.json()["code"]) == (409, "not_allowed")
-    told = [m["text"] for m in first.get("/dev/outbox", to=first.phone)]
-    assert any(order["orderNo"] in text for text in told)
+    outbox = partial(first.get, "/dev/outbox", to=first.phone)
+    eventually(lambda: any(order["orderNo"] in message["text"] for message in outbox()))
     for doctor in (one, other):
         doctor.send("PUT", "/doctors/me/duty", json={"online": False, "types": []})
 

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from runtime.embedded_temporal import EmbeddedTemporal, free_port
-from tests.support.database import TestServer
+from tests.support.database import DatabaseServer
 from tests.support.image import ROOT, Image, sent_to_the_builder, stages, steps
 
 PINS = re.compile(r"^([a-z0-9-]+==\S+)", re.MULTILINE)
@@ -57,7 +57,7 @@ def test_it_runs_as_nobody_in_particular_and_its_base_is_pinned() -> None:
 
 
 @pytest.fixture(scope="module")
-def database(postgres: TestServer) -> str:
+def database(postgres: DatabaseServer) -> str:
     """The hospital's database and role, made by the script that the PostgreSQL image runs."""
     server = postgres.postgres
     environ = {
@@ -81,7 +81,7 @@ def _postgres_programs() -> Path:
 
 
 def test_each_role_owns_its_own_databases_and_enters_no_other(
-    database: str, postgres: TestServer
+    database: str, postgres: DatabaseServer
 ) -> None:
     with psycopg.connect(database) as connection:
         owners = connection.execute(

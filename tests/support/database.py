@@ -14,7 +14,7 @@ TEMPLATE = "migrated"
 
 
 @dataclass(frozen=True)
-class TestServer:
+class DatabaseServer:
     postgres: EmbeddedPostgres
 
     def fresh_database(self) -> str:
@@ -23,12 +23,12 @@ class TestServer:
 
 
 @contextmanager
-def running_postgres() -> Iterator[TestServer]:
+def running_postgres() -> Iterator[DatabaseServer]:
     with tempfile.TemporaryDirectory(prefix="hospital-test-") as directory:
         postgres = EmbeddedPostgres.start(Path(directory) / "pg", fsync=False)
         try:
             migrate(postgres.create_database(TEMPLATE))
-            yield TestServer(postgres)
+            yield DatabaseServer(postgres)
         finally:
             # At once: a hundred databases would be written out first, only to be removed.
             postgres.stop(patience=0)
