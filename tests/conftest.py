@@ -31,8 +31,9 @@ def postgres() -> Iterator[DatabaseServer]:
 
 
 @pytest.fixture
-def database_url(postgres: DatabaseServer) -> str:
-    return postgres.fresh_database()
+def database_url(postgres: DatabaseServer) -> Iterator[str]:
+    with postgres.fresh_database() as url:
+        yield url
 
 
 @pytest.fixture
