@@ -118,9 +118,8 @@ async def _watch_alone(
     held = False
     while True:
         if held := held or await _lock(connection):
-            await connection.execute(
-                "select 1"
-            )  # raises when the connection, and the lock, is lost
+            # Raises when the connection is lost, and with it the lock.
+            await connection.execute("select 1")
             await watcher.look()
         await asyncio.sleep(every)
 
