@@ -139,6 +139,7 @@ class Progress:
     extended: int = 0
     switched_to: ConsultationType | None = None  # video that would not work
     answered: bool = False  # the doctor wrote, came, or was on the phone
+    came: bool = False  # video: the doctor was there in the time of the talk; words do not count
     talking: bool = False  # video: both were there; phone: they talked
     doctor_here: bool = False
     patient_here: bool = False
