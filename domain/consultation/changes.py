@@ -10,6 +10,7 @@ from domain.consultation.words import (
     Progress,
     Reason,
     Way,
+    expected_by,
 )
 from domain.phone_call import CallEnded, Outcome, redials
 
@@ -31,11 +32,13 @@ def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
 def accepted(case: Case, doctor_id: int, account_id: int, now: datetime) -> Changes:
     """What an acceptance changes: the window is open, of a scheduled talk from its time on."""
     begins_at = max(now, case.scheduled_at or now)
+    by_video = case.type is ConsultationType.VIDEO
     return {
         "status": S.CONSULTING,
         "doctor_id": doctor_id,
         "doctor_account_id": account_id,
         "begins_at": begins_at,
+        "join_by": begins_at + case.terms.join_within if by_video else None,
         "window_ends": begins_at + case.terms.window,
         "ring_at": None,
         "rung": (),
@@ -147,7 +150,7 @@ def prolonged(case: Case, p: Progress, now: datetime) -> Changes:
 def deadline_of(p: Progress) -> datetime:
     """Of what it waits for now."""
     if p.status is S.CONSULTING:
-        return p.window_ends or p.pay_by
+        return expected_by(p) or p.window_ends or p.pay_by
     return p.evidence_by or p.accept_by or p.pay_by
 
 
@@ -155,6 +158,8 @@ def given_until(p: Progress, until: datetime) -> Changes:
     """By an operator: more time for whatever it waits for now. Never less: what they saw may have
     changed meanwhile."""
     until = max(until, deadline_of(p))
+    if (join_by := expected_by(p)) and p.window_ends:
+        return {"join_by": until, "window_ends": p.window_ends + (until - join_by)}
     if p.status is S.CONSULTING:
         return {"window_ends": until}
     if p.paid_at is None:

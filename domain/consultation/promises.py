@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.consultation.words import Case, ConsultationType, Progress, form_of
+from domain.consultation.words import Case, ConsultationType, Progress, expected_by, form_of
 from domain.consultation.words import ConsultationStatus as S
 
 
@@ -79,8 +79,7 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
     ends = max(at for at in (p.window_ends, p.calling_until, p.redial_at) if at is not None)
     steps.append(Due(ends, Step.END_WINDOW, waiting_for))
     if form_of(case, p) is ConsultationType.VIDEO:
-        if not p.came and not p.doctor_here:
-            absent = p.begins_at + case.terms.join_within
+        if (absent := expected_by(p)) is not None:
             steps.append(Due(absent, Step.DOCTOR_ABSENT, "doctor"))
         if p.left_at is not None and p.talking:
             asked = p.left_at + case.terms.leave_grace

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.consultation import ConsultationStatus as S
-from domain.consultation import ConsultationType, Progress, Reason, Way
+from domain.consultation import ConsultationType, Progress, Reason, Way, next_step
 from domain.consultation.changes import (
     accepted,
     call_ended,
@@ -258,6 +258,17 @@ def test_an_operator_gives_time_for_what_it_waits_for(progress: Progress, column
     later = NOON + 99 * HOUR
     assert given_until(progress, later) == {column: later}
     assert deadline_of(replace(progress, **given_until(progress, later))) == later
+
+
+def test_an_operator_gives_a_doctor_who_is_expected_in_the_room_more_time() -> None:
+    waits = consulting(VIDEO)
+    assert deadline_of(waits) == NOON + 10 * MINUTE
+    later = NOON + 40 * MINUTE
+    assert given_until(waits, later) == {"join_by": later, "window_ends": NOON + HOUR}
+    case = a_case(VIDEO)
+    assert next_step(case, replace(waits, **given_until(waits, later))).at == later
+    for there in ({"doctor_here": True}, {"came": True}, {"switched_to": PHONE}):
+        assert deadline_of(replace(waits, **there)) == NOON + 30 * MINUTE
 
 
 def test_an_operator_who_gives_time_never_takes_any() -> None:
