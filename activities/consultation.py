@@ -1,7 +1,7 @@
 """What the consultation lifecycle does to the world."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
@@ -13,7 +13,7 @@ from db.consultation import (
 )
 from db.duty import note_ring, on_duty
 from db.keyring import Keyring
-from db.video import close_room
+from db.video import close_room, was_there
 from domain.consultation import ConsultationMove, ConsultationStatus
 from domain.duty import DutyType
 
@@ -24,6 +24,14 @@ class Ringing:
 
     order_no: str
     doctors: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A doctor in the video room, and since when."""
+
+    order_no: str
+    since: datetime
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,12 @@ class ConsultationActivities:
         async with self.engine.connect() as connection:
             order = await find_consultation_by_number(connection, self.hospital_id, order_no)
         return order is not None and order.answered_at is not None
+
+    @activity.defn
+    async def doctor_came(self, expected: Expected) -> bool:
+        """Whether they were in the room, however late the news of it."""
+        async with self.engine.connect() as connection:
+            return await was_there(connection, expected.order_no, "doctor", expected.since)
 
     async def _enter_visit(self, connection: AsyncConnection, order_no: str) -> None:
         order = await find_consultation_by_number(connection, self.hospital_id, order_no)

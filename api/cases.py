@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.commands import allow
 from api.context import Context
 from api.file_refs import file_urls
+from api.orders import SHREDDED
 from api.problems import Problem
 from api.schemas.consultation import (
     ConsultationNote,
@@ -29,6 +30,7 @@ from db.consultation import (
     may_accept,
 )
 from db.journal import log_access
+from db.keyring import Shredded
 from domain.access import CONSULTATION, Action, Caller, Capacity, Stake, capacities
 from domain.account import age_on
 from domain.consultation import Terms, Way
@@ -55,7 +57,8 @@ async def _refuse_who_came_second(
     if caller.doctor_id is None or order.way == Way.NAMED or order.paid_at is None:
         return
     if await in_department(connection, order, caller.doctor_id):
-        raise Problem("not_allowed", orderStatus=order.status)
+        rings = order.way == Way.EMERGENCY and order.status == "pending"
+        raise Problem("not_rung" if rings else "not_allowed", orderStatus=order.status)
 
 
 async def stake_of_case(connection: AsyncConnection, caller: Caller, order: Consultation) -> Stake:
@@ -95,14 +98,13 @@ def consultation_order(
 ) -> ConsultationOrder:
     """Operators see where it stands and not what was written."""
     terms, progress = TERMS.validate_python(order.terms), PROGRESS.validate_python(order.progress)
-    patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
-    account = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    patient = _person(context, order)
     consulting = order.status == "consulting"
     return ConsultationOrder(
         id=order.id,
         order_no=order.order_no,
         user_id=order.account_id,
-        user_name=account.get("name") or patient.name,
+        user_name=_holder(context, order) or patient.name,
         doctor_id=order.doctor_id,
         doctor_name=order.doctor_name,
         doctor_title=order.doctor_title,
@@ -117,11 +119,7 @@ def consultation_order(
         prescription=None,
         created_at=order.created_at,
         patient_id=order.patient_id,
-        patient=ConsultationPatient(
-            name=patient.name,
-            gender=patient.gender,
-            age=age_on(patient.birth_date, _day(context, order.created_at)),
-        ),
+        patient=patient,
         urgency=order.urgency,
         way=order.way,
         visit_kind=order.visit_kind,
@@ -145,6 +143,29 @@ def consultation_order(
     )
 
 
+def _person(context: Context, order: Consultation) -> ConsultationPatient:
+    """An order outlives a person whose key was thrown away: theirs is empty."""
+    try:
+        patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
+    except Shredded:
+        return ConsultationPatient(name=SHREDDED, gender=None, age=None)
+    return ConsultationPatient(
+        name=patient.name,
+        gender=patient.gender,
+        age=age_on(patient.birth_date, _day(context, order.created_at)),
+    )
+
+
+def _holder(context: Context, order: Consultation) -> str | None:
+    """The account's own name, if it has given one."""
+    try:
+        opened = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    except Shredded:
+        return SHREDDED
+    name: str | None = opened.get("name")
+    return name
+
+
 def may_read_words(order: Consultation, capacity: Capacity) -> bool:
     """Operators help without reading. A doctor who declined, or was not there in time, treats
     nobody: they see what became of the order, and no more."""
@@ -156,7 +177,7 @@ def may_read_words(order: Consultation, capacity: Capacity) -> bool:
 def _written(
     context: Context, caller: Caller, order: Consultation, capacity: Capacity
 ) -> dict[str, Any]:
-    if not may_read_words(order, capacity):
+    if order.patient_key is None or not may_read_words(order, capacity):
         return {
             "complaint": "", "description": "", "attachments": [], "symptoms": [],
             "duration": None, "diagnosis": None, "advice": None, "rating": order.rating,

@@ -156,7 +156,6 @@ async def _order(
 ) -> str:
     if Feature.ONLINE_CONSULTATION not in context.config.hospital.features:
         raise Problem("not_offered")
-    department_id, price = await _whom(context, connection, new)
     patient_id = new.patient_id or await own_person(connection, caller.account_id)
     if patient_id is None:
         raise Problem.of_field("patientId", "name the person (就诊人) it is for")
@@ -165,10 +164,12 @@ async def _order(
     if key is None or patient_id not in found:
         raise Problem("not_found")
     details = found[patient_id].details
-    await refuse_without_consent(context, connection, caller, patient_id, details.birth_date)
+    # Before anything else that could be wrong with the order.
     flags = flags_of(context, new, details)
     if flags and new.urgency is Urgency.EMERGENCY:
         raise _Emergency(found[patient_id], flags)
+    department_id, price = await _whom(context, connection, new)
+    await refuse_without_consent(context, connection, caller, patient_id, details.birth_date)
     lawful = context.config.compliance is Compliance.CN_2022
     follow_up = new.visit_kind is VisitKind.FOLLOW_UP
     if lawful and follow_up and (new.evidence is None or not new.evidence.given):

@@ -1,7 +1,7 @@
 """Commands on a consultation: accept or decline, ask for more, extend, call, conclude, rate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter
@@ -291,7 +291,7 @@ async def give_rating(
 
 
 def _plain(by: ByPerson, note_id: int | None) -> object:
-    return by
+    return replace(by, note_id=note_id)
 
 
 def _written(by: ByPerson, note_id: int | None) -> object:

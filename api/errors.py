@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from api.problems import FieldError, Problem, answer
+from db.keyring import Shredded
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(InterfaceError, _database_away)
     app.add_exception_handler(PoolTimeout, _database_away)
     app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(Shredded, _shredded)
     app.add_exception_handler(Exception, _fault)
 
 
@@ -57,6 +59,12 @@ def _field(location: tuple[int | str, ...]) -> str:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return answer(request, Problem(BY_STATUS.get(error.status_code, "malformed")))
+
+
+async def _shredded(request: Request, error: Exception) -> JSONResponse:
+    """What was written about somebody whose key was thrown away is not there any more."""
+    log.warning("shredded", path=request.scope["path"])
+    return answer(request, Problem("not_found"))
 
 
 async def _database_away(request: Request, error: Exception) -> JSONResponse:

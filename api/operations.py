@@ -13,6 +13,7 @@ from api.commands import Command
 from api.consulting import case_command
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
+from api.gates import refuse_doctor_who_takes_nobody
 from api.idempotency import Once, OnceOnly
 from api.orders import appointment_order
 from api.problems import Problem, prefers_english
@@ -111,6 +112,7 @@ async def reassign(
         async with context.engine.connect() as connection:
             if await find_doctor(connection, context.hospital_id, wanted.doctor_id) is None:
                 raise Problem("not_found")
+            await refuse_doctor_who_takes_nobody(context, connection, wanted.doctor_id)
         to_doctor = Reassigned(by, wanted.doctor_id)
         return await _ask(
             context, caller, order, Action.REASSIGN_ORDER, "reassign", to_doctor, once,

@@ -159,6 +159,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             consultations.record_consultation,
             consultations.next_to_ring,
             consultations.has_answered,
+            consultations.doctor_came,
             payments.settle_order,
             payments.ask_for_money,
             payments.close_payment,

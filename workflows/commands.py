@@ -14,6 +14,7 @@ class Command:
 
     capacity: Capacity
     account_id: int
+    note_id: int | None = None  # where the words are, of a command that has no other place for it
 
     @property
     def actor(self) -> Actor:

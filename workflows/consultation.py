@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.consultation import ConsultationActivities, Ringing
+    from activities.consultation import ConsultationActivities, Expected, Ringing
     from activities.phone_call import PhoneCallActivities, PlaceCall
     from domain.access import Capacity
     from domain.consultation import (
@@ -99,7 +99,7 @@ class ConsultationWorkflow:
             case Step.GIVE_UP_WAITING:
                 await self._come_to_nothing("expired", Reason.NOT_ACCEPTED)
             case Step.DOCTOR_ABSENT:
-                await self._come_to_nothing("missed", Reason.DOCTOR_ABSENT)
+                await self._miss_the_doctor()
             case Step.ASK_TO_CONCLUDE:
                 await self._move("ask_to_conclude", left_at=None)
                 await self._tell_doctor(Template.CONSULTATION_CONCLUDE)
@@ -126,6 +126,20 @@ class ConsultationWorkflow:
             and workflow.now() >= self.progress.pay_by
         ):
             await self._come_to_nothing("expired", Reason.UNPAID)
+
+    async def _miss_the_doctor(self) -> None:
+        """Who came in time has come, however late the news of it."""
+        before = self.progress
+        since = before.begins_at or workflow.now()
+        came = await workflow.execute_activity_method(
+            ConsultationActivities.doctor_came, Expected(self.case.order_no, since), **DB_WRITE
+        )
+        if self.progress is not before:
+            return  # something happened meanwhile
+        if came:
+            self.progress = replace(before, answered=True, came=True)
+        else:
+            await self._come_to_nothing("missed", Reason.DOCTOR_ABSENT)
 
     async def _end_window(self) -> None:
         """An answer that was written in time counts, however late the news of it."""
@@ -285,7 +299,7 @@ class ConsultationWorkflow:
     @workflow.update
     async def switch(self, wanted: Switched) -> ConsultationStatus:
         """The video call would not work: they go on by phone or text."""
-        changed = switched(self.case, wanted.form, workflow.now())
+        changed = switched(self.case, self.progress, wanted.form, workflow.now())
         await self._move("switch", by=wanted.by.actor, **changed)
         return self.progress.status
 
@@ -319,7 +333,7 @@ class ConsultationWorkflow:
     async def cancel(self, by: Command) -> ConsultationStatus:
         """By the patient until a doctor accepts, by the clinic at any time."""
         reason = Reason.PATIENT if by.capacity is Capacity.OWNER else Reason.CLINIC
-        return await self._come_to_nothing("cancel", reason, by.actor)
+        return await self._come_to_nothing("cancel", reason, by.actor, by.note_id)
 
     @cancel.validator
     def check_cancel(self, by: Command) -> None:

@@ -130,8 +130,8 @@ class RedFlagSeen(Schema):
 
 class ConsultationPatient(Schema):
     name: str
-    gender: Gender
-    age: int
+    gender: Gender | None = Field(description="null of a person whose data was erased")
+    age: int | None
 
 
 class ConsultationOrder(Schema):

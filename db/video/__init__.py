@@ -2,7 +2,13 @@
 
 from db.video.rooms import Room, Seat, close_room, load_room, open_room, take_seat
 from db.video.rows import VideoRoomRow, VideoSeatRow
-from db.video.watching import Watched, record_destroyed, record_presence, rooms_to_watch
+from db.video.watching import (
+    Watched,
+    record_destroyed,
+    record_presence,
+    rooms_to_watch,
+    was_there,
+)
 
 __all__ = [
     "Room",
@@ -17,4 +23,5 @@ __all__ = [
     "record_presence",
     "rooms_to_watch",
     "take_seat",
+    "was_there",
 ]

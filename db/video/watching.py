@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, text
+from sqlalchemy import exists, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.outbox import promise
@@ -82,6 +82,15 @@ async def record_presence(
                 signal="presence",
                 args={"role": role, "present": present, "at": at.isoformat()},
             )
+
+
+async def was_there(connection: AsyncConnection, order_no: str, role: str, since: datetime) -> bool:
+    """Whether somebody of this role was seen in the room at or after an instant."""
+    seen = exists().where(
+        S.order_no == order_no, S.role == role, or_(S.present, S.left_at >= since)
+    )
+    found = await connection.execute(select(seen))
+    return bool(found.scalar_one())
 
 
 async def record_destroyed(

@@ -68,12 +68,20 @@ def refusal(
     """
     if not OPEN_TO[ask](case, p):
         return "not_allowed"
-    rung = case.way is not Way.EMERGENCY or doctor_id in p.rung
+    if ask in (Ask.ACCEPT, Ask.DECLINE) and (code := _unasked(case, p, doctor_id)):
+        return code
     codes = {
-        "not_rung": ask in (Ask.ACCEPT, Ask.DECLINE) and not rung,
         "judgement_missing": ask is Ask.ACCEPT and case.judged and judgement is None,
         "no_more_extensions": ask is Ask.EXTEND and p.extended >= case.terms.extensions,
         "no_more_calls": ask is Ask.CALL and not p.talking and p.calls > case.terms.redials,
-        "not_allowed": ask is Ask.CANCEL and by_patient and p.status is not S.PENDING,
+        "not_allowed": (ask is Ask.CANCEL and by_patient and p.status is not S.PENDING)
+        or (ask is Ask.DECLINE and doctor_id in p.declined),
     }
     return next((code for code, holds in codes.items() if holds), None)
+
+
+def _unasked(case: Case, p: Progress, doctor_id: int | None) -> str | None:
+    """A doctor whom nobody asks, or nobody any more: another one was meanwhile."""
+    if case.way is Way.EMERGENCY:
+        return None if doctor_id in p.rung else "not_rung"
+    return "not_allowed" if case.way is Way.NAMED and doctor_id != p.doctor_id else None

@@ -10,6 +10,7 @@ from domain.consultation.words import (
     Progress,
     Reason,
     Way,
+    expected_by,
 )
 from domain.phone_call import CallEnded, Outcome, redials
 
@@ -31,11 +32,13 @@ def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
 def accepted(case: Case, doctor_id: int, account_id: int, now: datetime) -> Changes:
     """What an acceptance changes: the window is open, of a scheduled talk from its time on."""
     begins_at = max(now, case.scheduled_at or now)
+    by_video = case.type is ConsultationType.VIDEO
     return {
         "status": S.CONSULTING,
         "doctor_id": doctor_id,
         "doctor_account_id": account_id,
         "begins_at": begins_at,
+        "join_by": begins_at + case.terms.join_within if by_video else None,
         "window_ends": begins_at + case.terms.window,
         "ring_at": None,
         "rung": (),
@@ -52,13 +55,16 @@ def silence_is_free(progress: Progress) -> tuple[ConsultationStatus, Reason]:
 def somebody_came_or_left(
     case: Case, p: Progress, role: str, *, here: bool, now: datetime
 ) -> Changes:
-    """Of a video call. The talk begins when both are there for the first time."""
+    """Of a video call. The talk begins when both are there for the first time. A doctor who tried
+    the room before an agreed talk has not come to it."""
+    in_time = p.begins_at is None or now >= p.begins_at
     doctor = here if role == "doctor" else p.doctor_here
     patient = here if role == "patient" else p.patient_here
     changes: Changes = {
         "doctor_here": doctor,
         "patient_here": patient,
         "answered": p.answered or doctor,
+        "came": p.came or (doctor and patient) or (in_time and (doctor or p.doctor_here)),
         "left_at": None if doctor or patient else now,
     }
     if doctor and patient and not p.talking:
@@ -82,9 +88,11 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     return changes
 
 
-def switched(case: Case, to: ConsultationType, now: datetime) -> Changes:
-    """The video call would not work. Nothing is paid again, and the time begins anew."""
-    return {"switched_to": to, "window_ends": now + case.terms.window, "left_at": None}
+def switched(case: Case, p: Progress, to: ConsultationType, now: datetime) -> Changes:
+    """The video call would not work. Nothing is paid again, and the time begins anew: of an agreed
+    talk from its time on. What the doctor added stays added."""
+    until = max(now, p.begins_at or now) + talk_limit(case, p)
+    return {"switched_to": to, "window_ends": until, "left_at": None}
 
 
 def dialled(case: Case, p: Progress, now: datetime) -> Changes:
@@ -142,12 +150,16 @@ def prolonged(case: Case, p: Progress, now: datetime) -> Changes:
 def deadline_of(p: Progress) -> datetime:
     """Of what it waits for now."""
     if p.status is S.CONSULTING:
-        return p.window_ends or p.pay_by
+        return expected_by(p) or p.window_ends or p.pay_by
     return p.evidence_by or p.accept_by or p.pay_by
 
 
 def given_until(p: Progress, until: datetime) -> Changes:
-    """By an operator: more time for whatever it waits for now."""
+    """By an operator: more time for whatever it waits for now. Never less: what they saw may have
+    changed meanwhile."""
+    until = max(until, deadline_of(p))
+    if (join_by := expected_by(p)) and p.window_ends:
+        return {"join_by": until, "window_ends": p.window_ends + (until - join_by)}
     if p.status is S.CONSULTING:
         return {"window_ends": until}
     if p.paid_at is None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.consultation.words import Case, ConsultationType, Progress, form_of
+from domain.consultation.words import Case, ConsultationType, Progress, expected_by, form_of
 from domain.consultation.words import ConsultationStatus as S
 
 
@@ -73,16 +73,15 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
     steps = []
     if p.calling_until is not None:
         steps.append(Due(p.calling_until, Step.SETTLE_CALL, "call"))
-    # Nobody is cut off while they talk.
-    ends = max(p.window_ends, p.calling_until or p.window_ends)
+    if p.redial_at is not None:
+        steps.append(Due(p.redial_at, Step.REDIAL, "patient"))
+    # Nobody is cut off while they talk, or before a call that is to be repeated was.
+    ends = max(at for at in (p.window_ends, p.calling_until, p.redial_at) if at is not None)
     steps.append(Due(ends, Step.END_WINDOW, waiting_for))
     if form_of(case, p) is ConsultationType.VIDEO:
-        if not p.answered:
-            absent = p.begins_at + case.terms.join_within
+        if (absent := expected_by(p)) is not None:
             steps.append(Due(absent, Step.DOCTOR_ABSENT, "doctor"))
         if p.left_at is not None and p.talking:
             asked = p.left_at + case.terms.leave_grace
             steps.append(Due(asked, Step.ASK_TO_CONCLUDE, "conclusion"))
-    if p.redial_at is not None:
-        steps.append(Due(p.redial_at, Step.REDIAL, "patient"))
     return steps

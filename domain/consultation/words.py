@@ -135,10 +135,12 @@ class Progress:
     evidence_by: datetime | None = None  # the patient is asked for more; else None
     time_to_accept: timedelta = timedelta(0)  # left when the patient was asked
     begins_at: datetime | None = None  # accepted; a scheduled one: its time
+    join_by: datetime | None = None  # video: the doctor is there by then
     window_ends: datetime | None = None
     extended: int = 0
     switched_to: ConsultationType | None = None  # video that would not work
     answered: bool = False  # the doctor wrote, came, or was on the phone
+    came: bool = False  # video: the doctor was there in the time of the talk; words do not count
     talking: bool = False  # video: both were there; phone: they talked
     doctor_here: bool = False
     patient_here: bool = False
@@ -155,6 +157,13 @@ class Progress:
 def form_of(case: Case, progress: Progress) -> ConsultationType:
     """How they talk now: a video call that would not work goes on by phone or text."""
     return progress.switched_to or case.type
+
+
+def expected_by(p: Progress) -> datetime | None:
+    """When a doctor who has not come yet is to be in the video room; None: nobody is expected."""
+    if p.came or p.doctor_here or p.switched_to is not None:
+        return None
+    return p.join_by
 
 
 @dataclass(frozen=True)

@@ -257,6 +257,14 @@ async def test_an_emergency_with_red_flags_is_sent_to_hospital_before_it_costs_a
     assert "胸口" not in str(row)
 
 
+async def test_a_missing_price_or_department_does_not_keep_anybody_from_hearing_call_120(
+    care: Care,
+) -> None:
+    who = await care.clinic.someone()
+    answer = await ask(care, who, **EMERGENCY | {"departmentId": 999})
+    assert refused(answer) == (409, "red_flag")
+
+
 async def test_an_emergency_without_red_flags_is_rung_for_at_a_flat_price(care: Care) -> None:
     who = await care.clinic.someone()
     order = (await ask(care, who, **EMERGENCY | {"complaint": "孩子把耳塞弄进了耳朵"})).json()
@@ -317,6 +325,11 @@ async def test_nobody_is_treated_without_consent_to_the_text_of_the_day(lawful: 
     assert answer.json()["rule"] == "R20"
     await consent(lawful, who)
     assert (await ask(lawful, who, doctorId=lawful.clinic.doctor)).status_code == 201
+
+
+async def test_red_flags_are_told_before_any_consent_is_asked_for(lawful: Care) -> None:
+    who = await lawful.clinic.someone()
+    assert refused(await ask(lawful, who, **EMERGENCY)) == (409, "red_flag")
 
 
 async def test_a_minor_needs_a_guardians_consent_too(lawful: Care) -> None:
@@ -489,6 +502,55 @@ async def test_a_doctor_whose_order_ended_without_them_reads_no_more_of_it(care:
     assert (await care.send("GET", path, doctor)).json()["complaint"] == ""
     for name in ("notes", "background"):
         assert refused(await care.send("GET", f"{path}/{name}", doctor)) == (403, "forbidden")
+
+
+async def test_an_order_outlives_a_person_whose_key_was_thrown_away(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    doctor = await care.doctor()
+    async with care.context.engine.begin() as connection:
+        await connection.execute(
+            text(
+                """update data_key set wrapped = null
+                    where id in (select data_key_id from patient where id = :id)"""
+            ),
+            {"id": who[1]},
+        )
+    path = f"{PATH}/{order['id']}"
+    for reader in (care.patient(who[0]), doctor, care.operator):
+        [listed] = (await care.send("GET", PATH, reader)).json()["items"]
+        assert (listed["patient"]["name"], listed["complaint"]) == ("已删除", "")
+        assert (await care.send("GET", path, reader)).status_code == 200
+    for verb, name in (("GET", "background"), ("POST", "accept")):
+        said = {"judgement": "复诊"} if verb == "POST" else None
+        answer = await care.send(verb, f"{path}/{name}", doctor, said)
+        assert refused(answer) == (404, "not_found")
+
+
+async def test_who_was_not_rung_for_an_emergency_is_told_so(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, **EMERGENCY | {"complaint": "孩子把耳塞弄进了耳朵"})).json()
+    async with care.context.engine.begin() as connection:
+        await connection.execute(text("update consultation set paid_at = now()"))
+    path = f"{PATH}/{order['id']}/accept"
+    assert refused(await care.send("POST", path, await care.doctor())) == (409, "not_rung")
+    async with care.context.engine.begin() as connection:
+        await connection.execute(text("update consultation set status = 'refunded'"))
+    assert refused(await care.send("POST", path, await care.doctor())) == (409, "not_allowed")
+
+
+async def test_an_operator_asks_no_other_doctor_who_takes_nobody(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    await licensed(care)
+    async with care.context.engine.begin() as connection:
+        await connection.execute(
+            text("update doctor_credential set licence_valid_until = current_date - 1")
+        )
+    body = {"doctorId": care.clinic.doctor, "reason": "转诊"}
+    path = f"/ops/orders/{order['orderNo']}/reassign"
+    answer = await care.send("POST", path, care.operator, body)
+    assert refused(answer) == (409, "doctor_unavailable")
 
 
 async def test_the_doctor_knows_of_no_conversation_before_it_is_paid_for(care: Care) -> None:

@@ -19,6 +19,7 @@ from db.video import (
     record_presence,
     rooms_to_watch,
     take_seat,
+    was_there,
 )
 
 pytestmark = pytest.mark.anyio
@@ -143,6 +144,28 @@ async def test_coming_and_going_is_written_down_and_told_once(
         (ORDER, "consultation", ORDER, "presence")
     }
     assert {row.args["role"] for row in told} == {"patient"}
+
+
+async def test_who_was_there_since_an_instant_is_known_after_they_left(
+    engine: AsyncEngine, keyring: Keyring
+) -> None:
+    room = await sit(engine, keyring, 8, "doctor")
+    assert room is not None
+    display = room.seats[0].display
+    minute = timedelta(minutes=1)
+
+    async def seen(role: str, since: datetime) -> bool:
+        async with engine.connect() as connection:
+            return await was_there(connection, ORDER, role, since)
+
+    assert not await seen("doctor", AT)  # has a seat, and never came
+    for present, at in ((True, AT), (False, AT + minute)):
+        async with engine.begin() as connection:
+            [watched] = await rooms_to_watch(connection)
+            await record_presence(connection, watched, [(display, present)], at)
+        assert await seen("doctor", AT + minute)
+        assert not await seen("patient", AT)
+    assert not await seen("doctor", AT + 2 * minute)
 
 
 async def test_an_order_of_another_kind_is_told_of_as_that(

@@ -31,7 +31,8 @@ UNPAID = Progress(pay_by=NOON + 15 * MINUTE)
 
 
 def paid(case: Case) -> Progress:
-    return replace(UNPAID, **changes.paid(case, "P-1", NOON))
+    asked = 7 if case.way is Way.NAMED else None
+    return replace(UNPAID, doctor_id=asked, **changes.paid(case, "P-1", NOON))
 
 
 def accepted(case: Case) -> Progress:
@@ -125,6 +126,7 @@ def test_while_records_are_missing_nothing_else_happens() -> None:
     assert due(case, asked) == (Step.GIVE_UP_EVIDENCE, 25 * HOUR, "evidence")
 
 
+CAME = {"answered": True, "came": True}
 CONSULTING = [
     (TEXT, {}, Step.END_WINDOW, 48 * HOUR, "doctor"),
     (TEXT, {"answered": True}, Step.END_WINDOW, 48 * HOUR, "patient"),
@@ -133,13 +135,17 @@ CONSULTING = [
     (PHONE, {"calling_until": NOON + MINUTE}, Step.SETTLE_CALL, MINUTE, "call"),
     # Nobody is cut off: the call's end is settled first.
     (PHONE, {"calling_until": NOON + HOUR}, Step.SETTLE_CALL, HOUR, "call"),
-    (PHONE, {"redial_at": NOON + HOUR}, Step.END_WINDOW, 30 * MINUTE, "doctor"),
+    # A call that is to be repeated is repeated before the window ends.
+    (PHONE, {"redial_at": NOON + HOUR}, Step.REDIAL, HOUR, "patient"),
     (VIDEO, {}, Step.DOCTOR_ABSENT, 10 * MINUTE, "doctor"),
-    (VIDEO, {"answered": True}, Step.END_WINDOW, 30 * MINUTE, "patient"),
-    (VIDEO, {"answered": True, "left_at": NOON}, Step.END_WINDOW, 30 * MINUTE, "patient"),
-    (VIDEO, {"answered": True, "talking": True, "left_at": NOON}, Step.ASK_TO_CONCLUDE,
+    # Whoever writes has not come.
+    (VIDEO, {"answered": True}, Step.DOCTOR_ABSENT, 10 * MINUTE, "doctor"),
+    (VIDEO, {"doctor_here": True}, Step.END_WINDOW, 30 * MINUTE, "doctor"),
+    (VIDEO, CAME, Step.END_WINDOW, 30 * MINUTE, "patient"),
+    (VIDEO, CAME | {"left_at": NOON}, Step.END_WINDOW, 30 * MINUTE, "patient"),
+    (VIDEO, CAME | {"talking": True, "left_at": NOON}, Step.ASK_TO_CONCLUDE,
      2 * MINUTE, "conclusion"),
-    (VIDEO, {"answered": True, "talking": True}, Step.END_WINDOW, 30 * MINUTE, "patient"),
+    (VIDEO, CAME | {"talking": True}, Step.END_WINDOW, 30 * MINUTE, "patient"),
     (TEXT, {"left_at": NOON, "talking": True}, Step.END_WINDOW, 48 * HOUR, "doctor"),
 ]  # fmt: skip
 
@@ -236,6 +242,22 @@ def test_of_an_emergency_only_who_was_rung_has_a_say(ask: Ask) -> None:
     assert refusal(ask, case, ringing, doctor_id=7) is None
     assert refusal(ask, case, ringing, doctor_id=8) == "not_rung"
     assert refusal(ask, case, ringing) == "not_rung"
+
+
+@pytest.mark.parametrize("ask", [Ask.ACCEPT, Ask.DECLINE])
+def test_who_is_not_asked_by_name_any_more_has_no_say(ask: Ask) -> None:
+    """An operator asked another doctor meanwhile."""
+    case = a_case()
+    assert refusal(ask, case, paid(case), doctor_id=7) is None
+    assert refusal(ask, case, replace(paid(case), doctor_id=9), doctor_id=7) == "not_allowed"
+
+
+def test_a_rung_doctor_declines_once_and_may_think_better_of_it() -> None:
+    case = a_case(PHONE, Way.EMERGENCY)
+    declined = replace(paid(case), rung=(7, 8), declined=(7,))
+    assert refusal(Ask.DECLINE, case, declined, doctor_id=7) == "not_allowed"
+    assert refusal(Ask.DECLINE, case, declined, doctor_id=8) is None
+    assert refusal(Ask.ACCEPT, case, declined, doctor_id=7) is None
 
 
 def test_a_follow_up_wants_the_doctors_judgement_to_be_accepted_not_to_be_declined() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.consultation import ConsultationStatus as S
-from domain.consultation import ConsultationType, Progress, Reason, Way
+from domain.consultation import ConsultationType, Progress, Reason, Way, next_step
 from domain.consultation.changes import (
     accepted,
     call_ended,
@@ -23,6 +23,7 @@ from domain.consultation.changes import (
     prolonged,
     silence_is_free,
     somebody_came_or_left,
+    switched,
     talk_limit,
 )
 from domain.consultation.endings import news_of, refund_cause
@@ -137,6 +138,48 @@ def test_what_the_doctor_added_before_the_talk_stays_added() -> None:
     assert p.window_ends == NOON + (2 + 30 + 15) * MINUTE
 
 
+def at_six(role: str, minutes: int, *, here: bool, p: Progress) -> Progress:
+    """Of a talk that was agreed for six hours later; minutes from then."""
+    case = a_case(VIDEO, scheduled_at=NOON + 6 * HOUR)
+    now = NOON + 6 * HOUR + minutes * MINUTE
+    return replace(p, **somebody_came_or_left(case, p, role, here=here, now=now))
+
+
+def agreed() -> Progress:
+    case = a_case(VIDEO, scheduled_at=NOON + 6 * HOUR)
+    return replace(UNPAID, **accepted(case, 7, 12, NOON))
+
+
+def test_a_doctor_who_only_tried_the_room_before_an_agreed_talk_has_not_come() -> None:
+    p = at_six("doctor", -60, here=True, p=agreed())
+    assert not p.came
+    p = at_six("doctor", -59, here=False, p=p)
+    assert not p.came
+    assert at_six("doctor", 3, here=True, p=p).came
+
+
+def test_a_doctor_who_was_there_when_it_began_has_come() -> None:
+    p = at_six("doctor", -1, here=True, p=agreed())
+    assert at_six("doctor", 5, here=False, p=p).came
+
+
+def test_a_talk_before_the_agreed_time_is_one() -> None:
+    p = at_six("patient", -30, here=True, p=at_six("doctor", -31, here=True, p=agreed()))
+    assert (p.came, p.talking) == (True, True)
+
+
+def test_switching_never_ends_a_talk_before_its_agreed_time() -> None:
+    case = a_case(VIDEO, scheduled_at=NOON + 6 * HOUR)
+    found = switched(case, agreed(), PHONE, NOON + MINUTE)
+    assert found["window_ends"] == NOON + 6 * HOUR + 30 * MINUTE
+
+
+def test_switching_takes_nothing_away_that_the_doctor_added() -> None:
+    case, p = a_case(VIDEO), consulting(VIDEO)
+    p = replace(p, **prolonged(case, p, NOON))
+    assert switched(case, p, PHONE, NOON + MINUTE)["window_ends"] == NOON + 46 * MINUTE
+
+
 # Phone
 
 
@@ -215,6 +258,24 @@ def test_an_operator_gives_time_for_what_it_waits_for(progress: Progress, column
     later = NOON + 99 * HOUR
     assert given_until(progress, later) == {column: later}
     assert deadline_of(replace(progress, **given_until(progress, later))) == later
+
+
+def test_an_operator_gives_a_doctor_who_is_expected_in_the_room_more_time() -> None:
+    waits = consulting(VIDEO)
+    assert deadline_of(waits) == NOON + 10 * MINUTE
+    later = NOON + 40 * MINUTE
+    assert given_until(waits, later) == {"join_by": later, "window_ends": NOON + HOUR}
+    case = a_case(VIDEO)
+    assert next_step(case, replace(waits, **given_until(waits, later))).at == later
+    for there in ({"doctor_here": True}, {"came": True}, {"switched_to": PHONE}):
+        assert deadline_of(replace(waits, **there)) == NOON + 30 * MINUTE
+
+
+def test_an_operator_who_gives_time_never_takes_any() -> None:
+    """The deadline that they saw was another: it was paid, or the doctor added more, meanwhile."""
+    assert given_until(PAID, NOON + HOUR) == {"accept_by": NOON + 24 * HOUR}
+    p = replace(consulting(TEXT), window_ends=NOON + 60 * HOUR)
+    assert given_until(p, NOON + 49 * HOUR) == {"window_ends": NOON + 60 * HOUR}
 
 
 # Endings

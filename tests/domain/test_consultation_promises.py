@@ -71,7 +71,8 @@ def test_an_open_order_always_has_a_next_step_that_is_explained(
 ) -> None:
     scheduled = NOON + ahead if ahead and type is not TEXT else None
     case = a_case(type, way, scheduled_at=scheduled)
-    now, p = NOON, Progress(pay_by=NOON + 15 * MINUTE)
+    named = 7 if way is Way.NAMED else None
+    now, p = NOON, Progress(pay_by=NOON + 15 * MINUTE, doctor_id=named)
     p = replace(p, **changes.paid(case, "P-1", now))
     for event, minutes, role in events:
         if event == "step":
@@ -106,10 +107,10 @@ def said(case: Case, p: Progress, event: str, role: str, now: datetime) -> dict[
 
 
 def asked(case: Case, p: Progress, ask: Ask, now: datetime) -> dict[str, Any]:
-    if refusal(ask, case, p, doctor_id=(p.rung or (7,))[0], judgement=1):
+    if refusal(ask, case, p, doctor_id=(p.rung or (p.doctor_id or 7,))[0], judgement=1):
         return {}
     if ask is Ask.DECLINE and case.way is Way.EMERGENCY:
-        return {"ring_at": now}
+        return {"ring_at": now, "declined": (*p.declined, p.rung[0])}
     return BY_PEOPLE[ask](case, p, now) if ask in BY_PEOPLE else {"status": S.COMPLETED}
 
 

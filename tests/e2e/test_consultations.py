@@ -273,6 +273,14 @@ def test_cancelled_while_the_doctor_accepts(house: House, patient: Patient) -> N
     check_books(house, within=30)
 
 
+def test_why_a_patient_cancelled_is_kept(house: House, patient: Patient) -> None:
+    doctor_id, _ = doctor_of(house, "attending")
+    order = paid(patient, type="text", doctorId=doctor_id)
+    command(patient, order, "cancel", {"reason": "已经好了"})
+    [note] = patient.get(f"/consultations/{order['id']}/notes")
+    assert (note["kind"], note["text"]) == ("cancel", {"reason": "已经好了"})
+
+
 def test_unsuitable_for_online_care(house: House, patient: Patient) -> None:
     doctor_id, doctor = doctor_of(house, "attending")
     order = paid(patient, type="text", doctorId=doctor_id)

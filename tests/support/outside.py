@@ -12,7 +12,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.appointment import Extension, Rescheduled, Rescheduling
-from activities.consultation import Ringing
+from activities.consultation import Expected, Ringing
 from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
 from activities.phone_call import PlaceCall, PlacedCall
@@ -93,6 +93,7 @@ class ConsultationOutside:
     moves: list[ConsultationMove] = field(default_factory=list)
     on_duty: list[int] = field(default_factory=list)
     written: bool = False  # the doctor wrote, and the news of it is late
+    in_the_room: bool = False  # the doctor came, and the news of it is late
     at_the_list: asyncio.Event = field(default_factory=asyncio.Event)  # somebody looks who is on
     list_read: asyncio.Event = field(default_factory=_set)  # clear it to hold them up
 
@@ -114,6 +115,11 @@ class ConsultationOutside:
     async def has_answered(self, order_no: str) -> bool:
         await self.troubles.meet()
         return self.written
+
+    @activity.defn
+    async def doctor_came(self, expected: Expected) -> bool:
+        await self.troubles.meet()
+        return self.in_the_room
 
     @activity.defn
     async def next_to_ring(self, so_far: Ringing) -> Ringing:

@@ -152,8 +152,9 @@ class TestWaitingForADoctor:
 
     async def test_the_patient_cancels_after_paying(self, world, ending):
         consultation, _ = await paid(world)
-        await consultation.execute_update(C.cancel, PATIENT)
+        await consultation.execute_update(C.cancel, replace(PATIENT, note_id=74))
         assert await ending(consultation) == "refunded"
+        assert world.consultations.last.note_id == 74
         assert world.payments.owed == [OwedRefund("P-1", RefundCause.PATIENT, Decimal(1))]
         await world.told(T.CONSULTATION_CANCELLED)
 
@@ -182,6 +183,9 @@ class TestWaitingForADoctor:
         consultation, _ = await paid(world)
         await consultation.execute_update(C.reassign, Reassigned(CLINIC, 9))
         assert world.consultations.last.progress.doctor_id == 9
+        for late in (C.accept, C.decline):  # asked for by the first, a moment ago
+            refused = await refusal_of(consultation.execute_update(late, ACCEPT))
+            assert refused[1] == "not_allowed"
         await consultation.execute_update(C.accept, Accept(DOCTOR, 9))
 
 
@@ -345,6 +349,22 @@ class TestVideo:
         assert near(world.consultations.last.at, at + 10 * MINUTE)
         assert world.payments.owed == ALL_BACK
 
+    async def test_a_doctor_who_writes_and_never_comes_is_not_paid(self, world):
+        consultation, _ = await accepted(world, VIDEO)
+        at = world.consultations.last.at
+        await consultation.signal(C.answered)
+        assert await consultation.result() == "refunded"
+        assert world.consultations.last.reason == "doctor_absent"
+        assert near(world.consultations.last.at, at + 10 * MINUTE)
+
+    async def test_a_doctor_who_came_in_time_has_come_however_late_the_news(self, world, ending):
+        world.consultations.in_the_room = True
+        consultation, _ = await accepted(world, VIDEO)
+        at = world.consultations.last.at
+        assert await ending(consultation) == "completed"
+        assert world.consultations.last.reason == "window"
+        assert near(world.consultations.last.at, at + 30 * MINUTE)
+
     async def test_the_window_is_of_talk(self, world, ending):
         consultation, _ = await accepted(world, VIDEO)
         await world.sleep(8 * MINUTE)
@@ -482,6 +502,15 @@ class TestPhone:
         at = world.consultations.last.at
         assert await consultation.result() == "completed"
         assert near(world.consultations.last.at, at + 30 * MINUTE)
+
+    async def test_the_end_of_the_window_waits_for_the_next_attempt(self, world):
+        consultation, _ = await accepted(world, PHONE)
+        await world.sleep(29 * MINUTE + timedelta(seconds=30))
+        await consultation.execute_update(C.call, DOCTOR)
+        nobody = ended(1, Outcome.PATIENT_NO_ANSWER, await world.now())
+        await consultation.signal("call_ended", nobody)
+        await world.sleep(3 * MINUTE)
+        await soon(lambda: len(world.phone.placed) == 2)
 
     async def test_news_of_an_earlier_call_changes_nothing(self, world):
         consultation, _ = await accepted(world, PHONE)
