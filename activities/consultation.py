@@ -100,6 +100,7 @@ class ConsultationActivities:
                 order.department_id,
                 DutyType.EMERGENCY,
                 self.seen_within,
+                but_not=order.account_id,
             )
             fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
             ringing = tuple(fresh[:1] or doctors)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api import (
     allergies,
     appointments,
+    asking,
     auth,
     callbacks,
     catalogue,
@@ -54,6 +55,7 @@ ROUTERS = (
     appointments.router,
     rescheduling.router,
     waitlist.router,
+    asking.router,
     consultations.router,
     consulting.router,
     stops.router,

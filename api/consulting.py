@@ -1,20 +1,16 @@
 """Commands on a consultation: accept or decline, ask for more, extend, call, conclude, rate."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.appointments import keep_note
+from api.case_commands import Writing, by_doctor, by_itself, command, reason_of, with_note
 from api.cases import allowed_case, consultation_order, note_case_reading
-from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext
 from api.credentials import refuse_unentitled
 from api.documented import refusals
-from api.file_refs import attach, file_ids
-from api.idempotency import Once, OnceOnly
+from api.file_refs import file_ids
+from api.idempotency import Once
 from api.problems import Problem
 from api.schemas.consultation import (
     Accepting,
@@ -30,14 +26,14 @@ from api.schemas.consultation import (
 from api.schemas.paging import Id
 from api.schemas.video import VideoSession
 from api.video import video_session
-from db.consultation import Consultation, NoteKind, find_consultation, rate, write_note
+from db.consultation import Consultation, NoteKind, rate
 from db.consultation.starts import PROGRESS, TERMS
-from domain.access import Action, Caller, Capacity
+from domain.access import Action, Caller
 from domain.consultation import ConsultationStatus, ConsultationType, VisitKind
 from domain.hospital import Compliance
 from domain.order import Actor
-from workflows.commands import Accept, Switched, Written
 from workflows.commands import Command as ByPerson
+from workflows.commands import Switched
 
 router = APIRouter(prefix="/consultations", tags=["consultations"])
 
@@ -51,18 +47,6 @@ COMMANDED = refusals(
     "try_again",
     "unavailable",
 )
-
-
-@dataclass(frozen=True)
-class Writing:
-    """What a person wrote with a command: kept sealed, known to the workflow by its id."""
-
-    kind: NoteKind
-    words: dict[str, str]
-    files: tuple[int, ...] = ()
-
-
-Arg = Callable[[ByPerson, int | None], object]  # from who asks, and the note's id
 
 
 @router.post(
@@ -95,7 +79,7 @@ async def accept(
     words = wanted.judgement if wanted else None
     writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
     return await command(
-        context, caller, id, Action.ACCEPT, "accept", once, _of_doctor(caller), writing
+        context, caller, id, Action.ACCEPT, "accept", once, by_doctor(caller), writing
     )
 
 
@@ -109,9 +93,9 @@ async def decline(
     id: Id, caller: CurrentCaller, context: InContext, once: Once, said: Saying | None = None
 ) -> Any:
     """Of an emergency: the next doctor is rung at once."""
-    writing = _said(NoteKind.DECLINE, said)
+    writing = reason_of(NoteKind.DECLINE, said)
     return await command(
-        context, caller, id, Action.DECLINE, "decline", once, _of_doctor(caller), writing
+        context, caller, id, Action.DECLINE, "decline", once, by_doctor(caller), writing
     )
 
 
@@ -128,7 +112,7 @@ async def ask_evidence(
     back."""
     writing = Writing(NoteKind.EVIDENCE_WANTED, {"wanted": wanted.wanted})
     return await command(
-        context, caller, id, Action.ASK_EVIDENCE, "ask_evidence", once, _written, writing
+        context, caller, id, Action.ASK_EVIDENCE, "ask_evidence", once, with_note, writing
     )
 
 
@@ -144,7 +128,7 @@ async def give_evidence(
     files = file_ids(given.attachments, "attachments")
     writing = Writing(NoteKind.EVIDENCE, {"description": given.description or ""}, files)
     return await command(
-        context, caller, id, Action.GIVE_EVIDENCE, "give_evidence", once, _written, writing
+        context, caller, id, Action.GIVE_EVIDENCE, "give_evidence", once, with_note, writing
     )
 
 
@@ -156,7 +140,7 @@ async def give_evidence(
 )
 async def extend(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
     """By `terms.extension`, `terms.extensions` times."""
-    return await command(context, caller, id, Action.PROLONG, "prolong", once, _plain)
+    return await command(context, caller, id, Action.PROLONG, "prolong", once, by_itself)
 
 
 @router.post(
@@ -167,7 +151,7 @@ async def extend(id: Id, caller: CurrentCaller, context: InContext, once: Once) 
 )
 async def call(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
     """Neither sees the other's number. A call that finds nobody is repeated by itself."""
-    return await command(context, caller, id, Action.CALL, "call", once, _plain)
+    return await command(context, caller, id, Action.CALL, "call", once, by_itself)
 
 
 @router.post(
@@ -229,7 +213,7 @@ async def complete(
         raise Problem.of_field("diagnosis", "Field required")
     words = {"diagnosis": conclusion.diagnosis or "", "advice": conclusion.advice}
     writing = Writing(NoteKind.CONCLUSION, words)
-    return await command(context, caller, id, Action.COMPLETE, "complete", once, _written, writing)
+    return await command(context, caller, id, Action.COMPLETE, "complete", once, with_note, writing)
 
 
 @router.post(
@@ -245,7 +229,7 @@ async def unsuitable(
         NoteKind.UNSUITABLE, {"reason": wanted.reason, "advice": wanted.advice or wanted.reason}
     )
     return await command(
-        context, caller, id, Action.UNSUITABLE, "unsuitable", once, _written, writing
+        context, caller, id, Action.UNSUITABLE, "unsuitable", once, with_note, writing
     )
 
 
@@ -258,8 +242,8 @@ async def unsuitable(
 async def cancel(
     id: Id, caller: CurrentCaller, context: InContext, once: Once, said: Saying | None = None
 ) -> Any:
-    writing = _said(NoteKind.CANCEL, said)
-    return await command(context, caller, id, Action.CANCEL, "cancel", once, _plain, writing)
+    writing = reason_of(NoteKind.CANCEL, said)
+    return await command(context, caller, id, Action.CANCEL, "cancel", once, by_itself, writing)
 
 
 @router.post(
@@ -287,115 +271,7 @@ async def give_rating(
     return consultation_order(context, caller, order, capacity)
 
 
-# How
-
-
-def _plain(by: ByPerson, note_id: int | None) -> object:
-    return replace(by, note_id=note_id)
-
-
-def _written(by: ByPerson, note_id: int | None) -> object:
-    return Written(by, note_id or 0)
-
-
-def _of_doctor(caller: Caller) -> Arg:
-    return lambda by, note_id: Accept(by, caller.doctor_id or 0, note_id)
-
-
-def _said(kind: NoteKind, said: Saying | None) -> Writing | None:
-    return Writing(kind, {"reason": said.reason}) if said and said.reason else None
-
-
 async def _seen(context: Context, caller: Caller, id: int, action: Action) -> Consultation:
     async with context.engine.connect() as connection:
         order, _ = await allowed_case(context, connection, caller, id, action)
     return order
-
-
-async def command(
-    context: Context,
-    caller: Caller,
-    id: int,
-    action: Action,
-    update: str,
-    once: OnceOnly,
-    arg: Arg,
-    writing: Writing | None = None,
-) -> Any:
-    """Ask the consultation's workflow, and answer with the order as it then is."""
-    async with context.engine.begin() as connection:
-        order, capacity = await allowed_case(context, connection, caller, id, action)
-        await note_case_reading(connection, caller, capacity, order, action)
-        asked_before = await once.done_before(connection)
-        note_id = None
-        if writing and not asked_before:
-            note_id = await _write(context, connection, caller, order, writing)
-    by = ByPerson(capacity, caller.account_id)
-    asked = Command("consultation", order.order_no, action, update, arg(by, note_id))
-    return await case_command(context, caller, order, capacity, asked, once)
-
-
-async def case_command(
-    context: Context,
-    caller: Caller,
-    order: Consultation,
-    capacity: Capacity,
-    asked: Command,
-    once: OnceOnly,
-    reason: str | None = None,
-) -> Any:
-    """`reason`: an operator's, sealed in the audit."""
-
-    async def note_down(connection: AsyncConnection) -> None:
-        await keep_note(context, connection, caller, capacity, order, asked.action, reason)
-
-    async def now() -> Consultation:
-        async with context.engine.connect() as connection:
-            found = await find_consultation(connection, context.hospital_id, order.id)
-        if found is None:
-            raise Problem("not_found")
-        return found
-
-    async def status_now() -> str:
-        return (await now()).status
-
-    async def answer() -> ConsultationOrder:
-        return consultation_order(context, caller, await now(), capacity)
-
-    return await carry_out(
-        context,
-        caller,
-        asked,
-        once,
-        note_down=note_down,
-        status_now=status_now,
-        answer=answer,
-        location=f"/api/hospital/consultations/{order.id}",
-    )
-
-
-async def _write(
-    context: Context,
-    connection: AsyncConnection,
-    caller: Caller,
-    order: Consultation,
-    writing: Writing,
-) -> int:
-    await attach(
-        context,
-        connection,
-        caller,
-        writing.files,
-        order_no=order.order_no,
-        patient_id=order.patient_id,
-    )
-    key = context.keyring.unwrap(order.patient_key)
-    return await write_note(
-        connection,
-        hospital_id=order.hospital_id,
-        order_no=order.order_no,
-        kind=writing.kind,
-        account_id=caller.account_id,
-        sealed=key.seal(writing.words),
-        files=writing.files,
-    )

@@ -8,9 +8,9 @@ from zoneinfo import ZoneInfo
 from fastapi import APIRouter, Path, Query, Request
 
 from api.appointments import COMMANDED, keep_note, order_command
+from api.case_commands import case_command
 from api.cases import consultation_order
 from api.commands import Command
-from api.consulting import case_command
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.gates import refuse_doctor_who_takes_nobody

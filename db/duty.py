@@ -100,12 +100,15 @@ async def on_duty(
     department_id: int | None,
     type: DutyType,
     within: timedelta,
+    *,
+    but_not: int = 0,
 ) -> list[int]:
     """The doctors who take this type now, in the order in which to ring them: who was never rung,
     then whose last ring is longest ago; among these who waits longest.
 
     Of a department and those below it (None: of all). Who was not seen `within` does not count,
-    nor does who has left or whose licence has expired.
+    nor does who has left or whose licence has expired, or whose account is `but_not`: nobody
+    treats themselves.
     """
     d, doctor, credential = DutyRow, DoctorRow, DoctorCredentialRow
     wanted = (
@@ -118,6 +121,7 @@ async def on_duty(
             d.types.contains([type.value]),
             d.last_seen_at > func.now() - within,
             doctor.active,
+            func.coalesce(doctor.account_id != but_not, True),
             func.coalesce(credential.licence_valid_until >= func.current_date(), True),
         )
         .order_by(d.last_rung_at.asc().nulls_first(), d.since, d.doctor_id)

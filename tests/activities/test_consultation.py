@@ -171,6 +171,17 @@ async def test_nobody_on_duty_is_nobody_to_ring(
     assert (await activities.next_to_ring(Ringing(number, (gone,)))).doctors == ()
 
 
+async def test_doctors_are_not_rung_to_their_own_emergency(
+    practice: Practice, who: tuple[int, int], activities: ConsultationActivities
+) -> None:
+    patient, colleague = await on_duty(practice, 2)
+    await practice.clinic.run(
+        "update doctor set account_id = :account where id = :id", account=who[0], id=patient
+    )
+    ringing = await activities.next_to_ring(Ringing(await emergency(practice, who), ()))
+    assert ringing.doctors == (colleague,)
+
+
 async def test_an_order_without_a_row_is_a_fault(activities: ConsultationActivities) -> None:
     with pytest.raises(LookupError, match="C0 has no row"):
         await activities.next_to_ring(Ringing("C0", ()))

@@ -167,6 +167,18 @@ async def test_a_strangers_person_does_not_exist(care: Care) -> None:
     assert refused(answer) == (404, "not_found")
 
 
+async def test_doctors_do_not_ask_themselves(care: Care) -> None:
+    account, person = await care.clinic.someone()
+    own = as_caller(care.context, account, Role.PATIENT, Role.DOCTOR, doctor_id=care.clinic.doctor)
+    body = {"type": "text", "complaint": "头痛两天", "patientId": person}
+    wanted = body | {"doctorId": care.clinic.doctor}
+    answer = await care.send("POST", PATH, own, wanted)
+    assert refused(answer) == (422, "invalid")
+    assert [error["field"] for error in answer.json()["errors"]] == ["doctorId"]
+    colleague = body | {"doctorId": await doctor_of(care, "chief")}
+    assert (await care.send("POST", PATH, own, colleague)).status_code == 201
+
+
 async def test_a_stranger_and_an_unasked_doctor_find_nothing(care: Care) -> None:
     who = await care.clinic.someone()
     order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()

@@ -1,0 +1,137 @@
+"""How a command on a consultation reaches its workflow, with what was written about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.appointments import keep_note
+from api.cases import allowed_case, consultation_order, note_case_reading
+from api.commands import Command, carry_out
+from api.context import Context
+from api.file_refs import attach
+from api.idempotency import OnceOnly
+from api.problems import Problem
+from api.schemas.consultation import ConsultationOrder, Saying
+from db.consultation import Consultation, NoteKind, find_consultation, write_note
+from domain.access import Action, Caller, Capacity
+from workflows.commands import Accept, Written
+from workflows.commands import Command as ByPerson
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What a person wrote with a command: kept sealed, known to the workflow by its id."""
+
+    kind: NoteKind
+    words: dict[str, str]
+    files: tuple[int, ...] = ()
+
+
+Arg = Callable[[ByPerson, int | None], object]  # from who asks, and the note's id
+
+
+def by_itself(by: ByPerson, note_id: int | None) -> object:
+    return replace(by, note_id=note_id)
+
+
+def with_note(by: ByPerson, note_id: int | None) -> object:
+    return Written(by, note_id or 0)
+
+
+def by_doctor(caller: Caller) -> Arg:
+    return lambda by, note_id: Accept(by, caller.doctor_id or 0, note_id)
+
+
+def reason_of(kind: NoteKind, said: Saying | None) -> Writing | None:
+    return Writing(kind, {"reason": said.reason}) if said and said.reason else None
+
+
+async def command(
+    context: Context,
+    caller: Caller,
+    id: int,
+    action: Action,
+    update: str,
+    once: OnceOnly,
+    arg: Arg,
+    writing: Writing | None = None,
+) -> Any:
+    """Ask the consultation's workflow, and answer with the order as it then is."""
+    async with context.engine.begin() as connection:
+        order, capacity = await allowed_case(context, connection, caller, id, action)
+        await note_case_reading(connection, caller, capacity, order, action)
+        asked_before = await once.done_before(connection)
+        note_id = None
+        if writing and not asked_before:
+            note_id = await _write(context, connection, caller, order, writing)
+    by = ByPerson(capacity, caller.account_id)
+    asked = Command("consultation", order.order_no, action, update, arg(by, note_id))
+    return await case_command(context, caller, order, capacity, asked, once)
+
+
+async def case_command(
+    context: Context,
+    caller: Caller,
+    order: Consultation,
+    capacity: Capacity,
+    asked: Command,
+    once: OnceOnly,
+    reason: str | None = None,
+) -> Any:
+    """`reason`: an operator's, sealed in the audit."""
+
+    async def note_down(connection: AsyncConnection) -> None:
+        await keep_note(context, connection, caller, capacity, order, asked.action, reason)
+
+    async def now() -> Consultation:
+        async with context.engine.connect() as connection:
+            found = await find_consultation(connection, context.hospital_id, order.id)
+        if found is None:
+            raise Problem("not_found")
+        return found
+
+    async def status_now() -> str:
+        return (await now()).status
+
+    async def answer() -> ConsultationOrder:
+        return consultation_order(context, caller, await now(), capacity)
+
+    return await carry_out(
+        context,
+        caller,
+        asked,
+        once,
+        note_down=note_down,
+        status_now=status_now,
+        answer=answer,
+        location=f"/api/hospital/consultations/{order.id}",
+    )
+
+
+async def _write(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    order: Consultation,
+    writing: Writing,
+) -> int:
+    await attach(
+        context,
+        connection,
+        caller,
+        writing.files,
+        order_no=order.order_no,
+        patient_id=order.patient_id,
+    )
+    key = context.keyring.unwrap(order.patient_key)
+    return await write_note(
+        connection,
+        hospital_id=order.hospital_id,
+        order_no=order.order_no,
+        kind=writing.kind,
+        account_id=caller.account_id,
+        sealed=key.seal(writing.words),
+        files=writing.files,
+    )
