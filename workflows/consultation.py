@@ -4,19 +4,16 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.consultation import ConsultationActivities, Expected, Ringing
-    from activities.phone_call import PhoneCallActivities, PlaceCall
     from domain.access import Capacity
     from domain.consultation import (
         BY_ITSELF,
         Ask,
-        ConsultationMove,
         ConsultationStart,
         ConsultationStatus,
         Due,
@@ -24,41 +21,35 @@ with workflow.unsafe.imports_passed_through():
         Step,
         Way,
         next_step,
-        refusal,
     )
     from domain.consultation.changes import (
         accepted,
-        call_ended,
-        come_to_nothing,
-        dialled,
         evidence_given,
         evidence_wanted,
         given_until,
-        not_dialled,
         paid,
         prolonged,
         silence_is_free,
         somebody_came_or_left,
         switched,
-        talk_limit,
     )
     from domain.consultation.endings import news_of, refund_cause
     from domain.message import Template
-    from domain.order import SYSTEM, Actor
+    from domain.order import SYSTEM
     from domain.payment import PaymentReceived, RefundCause
     from domain.phone_call import CallEnded
     from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Switched, Written
+    from workflows.consultation_call import CallingCase
     from workflows.finishing import finish
     from workflows.money import owe_refund, settle
     from workflows.operators import Waiting, show, show_place
-    from workflows.options import DB_WRITE, DIAL, GATEWAY
-    from workflows.telling import tell, tell_doctor
+    from workflows.options import DB_WRITE
 
 S = ConsultationStatus
 
 
 @workflow.defn
-class ConsultationWorkflow:
+class ConsultationWorkflow(CallingCase):
     @workflow.init
     def __init__(self, start: ConsultationStart) -> None:
         self.case = start.case
@@ -82,6 +73,19 @@ class ConsultationWorkflow:
         show(self.progress.status, None)
         await finish(workflow.wait_condition(workflow.all_handlers_finished))
         return self.progress.status
+
+    async def _nothing_happens(self, due: Due) -> bool:
+        """Whether it is still as it was when the time comes."""
+        before = self.progress
+        left = due.at - workflow.now()
+        if left > timedelta(0):
+            with suppress(TimeoutError):  # the state below says what happened
+                await workflow.wait_condition(
+                    lambda: self.progress is not before,
+                    timeout=left,
+                    timeout_summary=due.step.replace("_", " "),
+                )
+        return self.progress is before
 
     # What happens by itself
 
@@ -126,6 +130,17 @@ class ConsultationWorkflow:
             and workflow.now() >= self.progress.pay_by
         ):
             await self._come_to_nothing("expired", Reason.UNPAID)
+
+    async def _take_payment(self, payment_no: str) -> None:
+        """Whether or not the order can still use it: the decision is made before any await."""
+        p = self.progress
+        if p.status is S.PENDING and p.paid_at is None:
+            await self._move("paid", **paid(self.case, payment_no, workflow.now()))
+            if self.case.way is Way.NAMED:
+                await self._tell_doctor(Template.CONSULTATION_WAITING)
+        elif p.payment_no is None:
+            # Cancelled meanwhile: `_give_back` returns it.
+            self.progress = replace(p, payment_no=payment_no)
 
     async def _miss_the_doctor(self) -> None:
         """Who came in time has come, however late the news of it."""
@@ -185,6 +200,12 @@ class ConsultationWorkflow:
             await owe_refund(payment_no, refund_cause(p.reason))
         await self._tell(news_of(p.reason))
 
+    async def _end_by_operator(self) -> None:
+        """*Cancel* in Temporal's web UI returns what was paid."""
+        if self.progress.status.open:
+            await self._come_to_nothing("cancel", Reason.TERMINATED)
+        await self._give_back()
+
     # What machines report
 
     @workflow.signal
@@ -213,10 +234,7 @@ class ConsultationWorkflow:
 
     @workflow.signal(name="call_ended")
     async def hear_call_ended(self, ended: CallEnded) -> None:
-        p = self.progress
-        if self._is_calling(ended.attempt):
-            changed = call_ended(self.case, p, ended, workflow.now())
-            await self._move("call_ended", **changed)
+        await self._hear(ended)
 
     # What people ask for
 
@@ -363,137 +381,3 @@ class ConsultationWorkflow:
     @reassign.validator
     def check_reassign(self, wanted: Reassigned) -> None:
         self._check(Ask.REASSIGN)
-
-    # How it is done
-
-    def _check(self, ask: Ask, **asked: Any) -> None:
-        code = refusal(ask, self.case, self.progress, **asked)
-        if code:
-            raise ApplicationError(code, str(self.progress.status), type="NotAllowed")
-
-    async def _nothing_happens(self, due: Due) -> bool:
-        """Whether it is still as it was when the time comes."""
-        before = self.progress
-        left = due.at - workflow.now()
-        if left > timedelta(0):
-            with suppress(TimeoutError):  # the state below says what happened
-                await workflow.wait_condition(
-                    lambda: self.progress is not before,
-                    timeout=left,
-                    timeout_summary=due.step.replace("_", " "),
-                )
-        return self.progress is before
-
-    async def _move(
-        self, event: str, *, by: Actor = SYSTEM, note_id: int | None = None, **changes: Any
-    ) -> None:
-        # Before the first await, so that the next validator already sees it.
-        before = self.progress
-        after = replace(before, version=before.version + 1, **changes)
-        self.progress = after
-        move = ConsultationMove(
-            order_no=self.case.order_no,
-            version=after.version,
-            event=event,
-            from_status=before.status,
-            to_status=after.status,
-            at=workflow.now(),
-            actor_role=by.role,
-            actor_id=by.id,
-            reason=after.reason,
-            progress=after,
-            note_id=note_id,
-        )
-        await finish(
-            workflow.execute_activity_method(
-                ConsultationActivities.record_consultation, move, **DB_WRITE
-            )
-        )
-
-    async def _end(
-        self,
-        status: ConsultationStatus,
-        event: str,
-        reason: Reason,
-        by: Actor = SYSTEM,
-        note_id: int | None = None,
-    ) -> ConsultationStatus:
-        await self._move(event, by=by, note_id=note_id, status=status, reason=reason)
-        return status
-
-    async def _come_to_nothing(
-        self, event: str, reason: Reason, by: Actor = SYSTEM, note_id: int | None = None
-    ) -> ConsultationStatus:
-        return await self._end(come_to_nothing(self.progress), event, reason, by, note_id)
-
-    async def _take_payment(self, payment_no: str) -> None:
-        """Whether or not the order can still use it: the decision is made before any await."""
-        p = self.progress
-        if p.status is S.PENDING and p.paid_at is None:
-            await self._move("paid", **paid(self.case, payment_no, workflow.now()))
-            if self.case.way is Way.NAMED:
-                await self._tell_doctor(Template.CONSULTATION_WAITING)
-        elif p.payment_no is None:
-            # Cancelled meanwhile: `_give_back` returns it.
-            self.progress = replace(p, payment_no=payment_no)
-
-    async def _dial(self, by: Actor) -> None:
-        await self._move("call", by=by, **dialled(self.case, self.progress, workflow.now()))
-        p = self.progress
-        place = PlaceCall(
-            self.case.order_no,
-            p.calls,
-            p.doctor_account_id or 0,
-            self.case.patient_id,
-            talk_limit(self.case, p),
-        )
-        try:
-            placed = await workflow.execute_activity_method(
-                PhoneCallActivities.place_call, place, **DIAL
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            await self._not_dialled(place.attempt)
-            return
-        if placed.refusal is not None:
-            await self._not_dialled(place.attempt, redial_at=None)
-        elif self._is_calling(place.attempt):
-            self.progress = replace(self.progress, call_no=placed.call_no)
-
-    async def _not_dialled(self, attempt: int, **changes: Any) -> None:
-        if self._is_calling(attempt):
-            failed = not_dialled(self.case, self.progress, workflow.now())
-            await self._move("call_failed", **failed | changes)
-
-    def _is_calling(self, attempt: int) -> bool:
-        p = self.progress
-        return p.status is S.CONSULTING and p.calling_until is not None and p.calls == attempt
-
-    async def _settle_call(self) -> None:
-        """Nobody told how the call ended, and no call lasts that long."""
-        p = self.progress
-        ended = None
-        if p.call_no is not None:
-            ended = await workflow.execute_activity_method(
-                PhoneCallActivities.settle_call, p.call_no, **GATEWAY
-            )
-        if ended is not None:
-            await self.hear_call_ended(ended)
-        if self._is_calling(p.calls):
-            await self._not_dialled(p.calls)
-
-    async def _tell(self, template: Template) -> None:
-        await finish(tell(self.case.order_no, template, version=self.progress.version))
-
-    async def _tell_doctor(self, template: Template, doctor_id: int | None = None) -> None:
-        to = doctor_id or self.progress.doctor_id
-        if to is not None:
-            version = self.progress.version
-            await finish(tell_doctor(self.case.order_no, template, to, version=version))
-
-    async def _end_by_operator(self) -> None:
-        """*Cancel* in Temporal's web UI returns what was paid."""
-        if self.progress.status.open:
-            await self._come_to_nothing("cancel", Reason.TERMINATED)
-        await self._give_back()
