@@ -99,7 +99,8 @@ def consultation_order(
     """Operators see where it stands and not what was written."""
     terms, progress = TERMS.validate_python(order.terms), PROGRESS.validate_python(order.progress)
     patient = _person(context, order)
-    consulting = order.status == "consulting"
+    pending, consulting = order.status == "pending", order.status == "consulting"
+    evidence_by = progress.evidence_by
     return ConsultationOrder(
         id=order.id,
         order_no=order.order_no,
@@ -127,9 +128,9 @@ def consultation_order(
         scheduled_time=order.scheduled_at,
         reason=order.reason,
         pay_by=order.pay_by,
-        waiting_since=order.paid_at if order.status == "pending" else None,
-        accept_by=progress.accept_by,
-        evidence_by=progress.evidence_by if order.status == "pending" else None,
+        waiting_since=order.paid_at if pending else None,
+        accept_by=_local(context, progress.accept_by) if progress.accept_by else None,
+        evidence_by=_local(context, evidence_by) if evidence_by and pending else None,
         window_ends=order.window_ends,
         extensions_left=terms.extensions - progress.extended if consulting else None,
         waiting_for=order.waiting_for,
@@ -152,7 +153,7 @@ def _person(context: Context, order: Consultation) -> ConsultationPatient:
     return ConsultationPatient(
         name=patient.name,
         gender=patient.gender,
-        age=age_on(patient.birth_date, _day(context, order.created_at)),
+        age=age_on(patient.birth_date, _local(context, order.created_at).date()),
     )
 
 
@@ -230,5 +231,6 @@ def opened_notes(
     ]
 
 
-def _day(context: Context, at: datetime) -> Any:
-    return at.astimezone(ZoneInfo(context.config.hospital.time_zone)).date()
+def _local(context: Context, at: datetime) -> datetime:
+    """As the columns of a row come; what lies in its `progress` is in UTC."""
+    return at.astimezone(ZoneInfo(context.config.hospital.time_zone))

@@ -132,6 +132,8 @@ async def test_what_costs_nothing_waits_for_its_doctor_at_once(care: Care) -> No
     who = await care.clinic.someone()
     order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
     assert (order["paid"], order["waitingFor"]) == (True, "doctor")
+    instants = ("createdAt", "payBy", "waitingSince", "acceptBy", "due")
+    assert {order[name][-6:] for name in instants} == {"+08:00"}
 
 
 async def test_a_pool_costs_what_its_cheapest_level_costs(care: Care) -> None:
