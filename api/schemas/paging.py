@@ -2,14 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Query
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 BIGINT = 2**63 - 1
 
-Id = Annotated[int, Field(ge=-BIGINT, le=BIGINT)]
+
+def _is_no_truth_value(value: Any) -> Any:
+    """JSON's `true` would be the order, the doctor or the person with the number 1."""
+    if isinstance(value, bool):
+        raise ValueError("should be an integer")
+    return value
+
+
+Id = Annotated[int, Field(ge=-BIGINT, le=BIGINT), BeforeValidator(_is_no_truth_value)]
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
 
 

@@ -1,11 +1,13 @@
-"""How lengths of time look on the wire."""
+"""How values look on the wire."""
 
 from datetime import timedelta
 
 import jsonschema_rs
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from api.schemas.base import iso_duration
+from api.schemas.paging import Id
 
 A_LENGTH_OF_TIME = jsonschema_rs.validator_for(
     {"type": "string", "format": "duration"}, validate_formats=True
@@ -28,3 +30,14 @@ A_LENGTH_OF_TIME = jsonschema_rs.validator_for(
 def test_a_length_of_time_is_spelled_as_its_schema_says(length: timedelta, spelled: str) -> None:
     assert iso_duration(length) == spelled
     assert A_LENGTH_OF_TIME.is_valid(spelled)
+
+
+@pytest.mark.parametrize("sent", ["true", "false", "1.5", '"one"', "null", str(2**63)])
+def test_an_id_is_a_number_that_fits(sent: str) -> None:
+    with pytest.raises(ValidationError):
+        TypeAdapter(Id).validate_json(sent)
+
+
+def test_an_id_is_written_as_a_number_or_as_its_digits() -> None:
+    """Clients whose numbers are floats send the digits."""
+    assert [TypeAdapter(Id).validate_json(sent) for sent in ("12", '"12"')] == [12, 12]
