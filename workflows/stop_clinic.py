@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
 S = StopStatus
 AT_ONCE = 10  # appointments told at the same time
 LOOK_AGAIN = timedelta(minutes=10)
-MINUTE = timedelta(minutes=1)
+SOON = timedelta(seconds=5)
 
 
 @workflow.defn
@@ -65,9 +65,13 @@ class StopClinicWorkflow:
     async def _await_choices(self) -> None:
         """Each order has its own deadline; this only looks whether the last of them has ended."""
         show(self.status, Waiting("patients", self._choose_by, "the rest is refunded"))
+        late = SOON  # after the deadline: most end at once, a refund that is stuck may take days
         while await self._count_open():
             left = self._choose_by - workflow.now()
-            pause = min(LOOK_AGAIN, left + MINUTE) if left > timedelta(0) else LOOK_AGAIN
+            if left > timedelta(0):
+                pause = min(LOOK_AGAIN, left)
+            else:
+                pause, late = late, min(2 * late, LOOK_AGAIN)
             await workflow.sleep(pause, summary="look again")
         await self._move(S.DONE, "done", SYSTEM)
 
