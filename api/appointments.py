@@ -6,53 +6,39 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.commands import Command, allow, carry_out
+from api.appointment_orders import APPOINTMENTS, appointment_order, is_paid
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
-from api.orders import appointment_order, is_paid, note_reading, stake_of, timeline_entry
+from api.orders import COMMANDED, Asked, timeline_entry
 from api.problems import Problem
 from api.schemas.appointment import AppointmentOrder, NewAppointment, Note, TimelineEntry
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.queue import PlaceInQueue
 from db.account import (
-    SealingKey,
     hold_patient,
-    sealing_key_of_account,
     sealing_key_of_patient,
 )
 from db.appointment import (
     Appointment,
     OrderFilter,
     book,
-    find_appointment,
     list_appointments,
     place_in_queue,
 )
 from db.appointment import NewAppointment as NewRow
-from db.consultation import Consultation
-from db.journal import audit, read_timeline
-from domain.access import APPOINTMENT, Action, Caller, Capacity, Role, office
+from db.journal import read_timeline
+from domain.access import Action, Caller, Capacity, Role, office
 from domain.appointment import AppointmentStatus
-from domain.order import Actor, NumberPrefix, new_number
+from domain.order import NumberPrefix, new_number
 from workflows.commands import Command as WorkflowCommand
 
 router = APIRouter(prefix="/appointments", tags=["appointments"])
 
 NOT_FOUND = frozenset({"patient_unknown", "schedule_unknown"})
 SEEN = refusals("not_authenticated", "not_found")
-COMMANDED = refusals(
-    "not_authenticated",
-    "forbidden",
-    "not_found",
-    "not_allowed",
-    "invalid",
-    "idempotency_mismatch",
-    "try_again",
-    "unavailable",
-)
 
 
 @router.post(
@@ -166,7 +152,7 @@ async def get_appointments(
     )
     orders, total = await list_appointments(connection, wanted)
     for order in orders:
-        await note_reading(connection, caller, capacity, order, "list")
+        await APPOINTMENTS.note_reading(connection, caller, capacity, order, "list")
     items = [appointment_order(context, order) for order in orders]
     return Page(items=items, total=total, page=paging.page, size=paging.size)
 
@@ -185,8 +171,8 @@ def _scope(caller: Caller, *, mine: bool) -> tuple[int | None, int | None, Capac
 async def get_appointment(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> AppointmentOrder:
-    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
-    await note_reading(connection, caller, capacity, order, "read")
+    order, capacity = await APPOINTMENTS.allowed(context, connection, caller, id, Action.SEE)
+    await APPOINTMENTS.note_reading(connection, caller, capacity, order, "read")
     return appointment_order(context, order)
 
 
@@ -194,8 +180,8 @@ async def get_appointment(
 async def get_timeline(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> list[TimelineEntry]:
-    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
-    await note_reading(connection, caller, capacity, order, "timeline")
+    order, capacity = await APPOINTMENTS.allowed(context, connection, caller, id, Action.SEE)
+    await APPOINTMENTS.note_reading(connection, caller, capacity, order, "timeline")
     return [timeline_entry(move) for move in await read_timeline(connection, order.order_no)]
 
 
@@ -204,8 +190,8 @@ async def get_place(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> PlaceInQueue:
     """Light enough to be asked every few seconds."""
-    order, capacity = await _allowed(context, connection, caller, id, Action.SEE)
-    await note_reading(connection, caller, capacity, order, "queue")
+    order, capacity = await APPOINTMENTS.allowed(context, connection, caller, id, Action.SEE)
+    await APPOINTMENTS.note_reading(connection, caller, capacity, order, "queue")
     place = await place_in_queue(connection, order.id)
     return PlaceInQueue.model_validate(
         vars(place) | {"queue_number": order.queue_number if is_paid(order) else None}
@@ -225,7 +211,7 @@ async def cancel(
     id: Id, caller: CurrentCaller, context: InContext, once: Once, note: Note | None = None
 ) -> Any:
     """409 `late_cancel` after the deadline in `terms`. What was paid goes back."""
-    return await command(
+    return await _command(
         context, caller, id, Action.CANCEL, "cancel", once, note.note if note else None
     )
 
@@ -238,7 +224,7 @@ async def cancel(
 )
 async def check_in(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
     """409 `check_in_not_open` before the window opens."""
-    return await command(context, caller, id, Action.CHECK_IN, "check_in", once)
+    return await _command(context, caller, id, Action.CHECK_IN, "check_in", once)
 
 
 @router.post(
@@ -248,10 +234,10 @@ async def check_in(id: Id, caller: CurrentCaller, context: InContext, once: Once
     responses=COMMANDED,
 )
 async def complete(id: Id, caller: CurrentCaller, context: InContext, once: Once) -> Any:
-    return await command(context, caller, id, Action.COMPLETE, "complete", once)
+    return await _command(context, caller, id, Action.COMPLETE, "complete", once)
 
 
-async def command(
+async def _command(
     context: Context,
     caller: Caller,
     id: int,
@@ -261,81 +247,6 @@ async def command(
     note: str | None = None,
 ) -> Any:
     """A command that says nothing but who asks."""
-    async with context.engine.connect() as connection:
-        order, capacity = await _allowed(context, connection, caller, id, action)
-    arg = WorkflowCommand(capacity, caller.account_id)
-    asked = Command("appointment", order.order_no, action, update, arg)
-    return await order_command(context, caller, id, asked, once, note)
-
-
-async def order_command(
-    context: Context, caller: Caller, id: int, asked: Command, once: OnceOnly, note: str | None
-) -> Any:
-    """Ask the appointment's workflow, and answer with the order as it then is."""
-    async with context.engine.begin() as connection:
-        order, capacity = await _allowed(context, connection, caller, id, asked.action)
-        await note_reading(connection, caller, capacity, order, asked.action)
-
-    async def note_down(connection: AsyncConnection) -> None:
-        await keep_note(context, connection, caller, capacity, order, asked.action, note)
-
-    async def now() -> Appointment:
-        async with context.engine.connect() as connection:
-            found = await find_appointment(connection, context.hospital_id, id)
-        if found is None:
-            raise Problem("not_found")
-        return found
-
-    async def status_now() -> str:
-        return (await now()).status
-
-    async def answer() -> AppointmentOrder:
-        return appointment_order(context, await now())
-
-    return await carry_out(
-        context,
-        caller,
-        asked,
-        once,
-        note_down=note_down,
-        status_now=status_now,
-        answer=answer,
-        location=f"/api/hospital/appointments/{id}",
-    )
-
-
-async def keep_note(
-    context: Context,
-    connection: AsyncConnection,
-    caller: Caller,
-    capacity: Capacity,
-    order: Appointment | Consultation,
-    action: Action,
-    note: str | None,
-) -> None:
-    """What the person wrote, sealed in the audit: it is about this patient and goes with them;
-    about one who is gone already, with its writer."""
-    if note is None:
-        return
-    if order.patient_key is None:
-        key = await sealing_key_of_account(connection, context.keyring, caller.account_id)
-    else:
-        key = SealingKey(order.patient_key_id, context.keyring.unwrap(order.patient_key))
-    await audit(
-        connection,
-        order.hospital_id,
-        action,
-        order.order_no,
-        actor_role=Actor.person(capacity, caller.account_id).role,
-        actor_id=caller.account_id,
-        note=(key.id, key.key.seal({"note": note})),
-    )
-
-
-async def _allowed(
-    context: Context, connection: AsyncConnection, caller: Caller, id: int, action: Action
-) -> tuple[Appointment, Capacity]:
-    order = await find_appointment(connection, context.hospital_id, id)
-    if order is None:
-        raise Problem("not_found")
-    return order, allow(caller, APPOINTMENT, action, stake_of(order))
+    order, capacity = await APPOINTMENTS.opened(context, caller, id, action)
+    asked = Asked(action, update, WorkflowCommand(capacity, caller.account_id))
+    return await APPOINTMENTS.ask(context, caller, order, capacity, asked, once, note)

@@ -6,16 +6,14 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.appointments import keep_note
-from api.cases import allowed_case, consultation_order, note_case_reading
-from api.commands import Command, carry_out
+from api.cases import CONSULTATIONS
 from api.context import Context
 from api.file_refs import attach
 from api.idempotency import OnceOnly
-from api.problems import Problem
-from api.schemas.consultation import ConsultationOrder, Saying
-from db.consultation import Consultation, NoteKind, find_consultation, write_note
-from domain.access import Action, Caller, Capacity
+from api.orders import Asked
+from api.schemas.consultation import Saying
+from db.consultation import Consultation, NoteKind, write_note
+from domain.access import Action, Caller
 from workflows.commands import Accept, Written
 from workflows.commands import Command as ByPerson
 
@@ -60,54 +58,15 @@ async def command(
 ) -> Any:
     """Ask the consultation's workflow, and answer with the order as it then is."""
     async with context.engine.begin() as connection:
-        order, capacity = await allowed_case(context, connection, caller, id, action)
-        await note_case_reading(connection, caller, capacity, order, action)
+        order, capacity = await CONSULTATIONS.allowed(context, connection, caller, id, action)
+        await CONSULTATIONS.note_reading(connection, caller, capacity, order, action)
         asked_before = await once.done_before(connection)
         note_id = None
         if writing and not asked_before:
             note_id = await _write(context, connection, caller, order, writing)
     by = ByPerson(capacity, caller.account_id)
-    asked = Command("consultation", order.order_no, action, update, arg(by, note_id))
-    return await case_command(context, caller, order, capacity, asked, once)
-
-
-async def case_command(
-    context: Context,
-    caller: Caller,
-    order: Consultation,
-    capacity: Capacity,
-    asked: Command,
-    once: OnceOnly,
-    reason: str | None = None,
-) -> Any:
-    """`reason`: an operator's, sealed in the audit."""
-
-    async def note_down(connection: AsyncConnection) -> None:
-        await keep_note(context, connection, caller, capacity, order, asked.action, reason)
-
-    async def now() -> Consultation:
-        async with context.engine.connect() as connection:
-            found = await find_consultation(connection, context.hospital_id, order.id)
-        if found is None:
-            raise Problem("not_found")
-        return found
-
-    async def status_now() -> str:
-        return (await now()).status
-
-    async def answer() -> ConsultationOrder:
-        return consultation_order(context, caller, await now(), capacity)
-
-    return await carry_out(
-        context,
-        caller,
-        asked,
-        once,
-        note_down=note_down,
-        status_now=status_now,
-        answer=answer,
-        location=f"/api/hospital/consultations/{order.id}",
-    )
+    asked = Asked(action, update, arg(by, note_id))
+    return await CONSULTATIONS.ask(context, caller, order, capacity, asked, once)
 
 
 async def _write(

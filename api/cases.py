@@ -7,10 +7,9 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.commands import allow
 from api.context import Context
 from api.file_refs import file_urls
-from api.orders import SHREDDED
+from api.orders import SHREDDED, Orders, holder_name
 from api.problems import Problem
 from api.schemas.consultation import (
     ConsultationNote,
@@ -26,71 +25,15 @@ from db.consultation import (
     Consultation,
     Note,
     find_consultation,
+    find_consultation_by_number,
     in_department,
     may_accept,
 )
-from db.journal import log_access
 from db.keyring import Shredded
 from domain.access import CONSULTATION, Action, Caller, Capacity, Stake, capacities
 from domain.account import age_on
 from domain.consultation import Terms, Way
-from domain.order import Actor
-
-
-async def allowed_case(
-    context: Context, connection: AsyncConnection, caller: Caller, id: int, action: Action
-) -> tuple[Consultation, Capacity]:
-    """The order, and in which capacity the caller may do this. Problem `not_found`, `forbidden`."""
-    order = await find_consultation(connection, context.hospital_id, id)
-    if order is None:
-        raise Problem("not_found")
-    stake = await stake_of_case(connection, caller, order)
-    if action in (Action.ACCEPT, Action.DECLINE) and not capacities(caller, stake):
-        await _refuse_who_came_second(connection, caller, order)
-    return order, allow(caller, CONSULTATION, action, stake)
-
-
-async def _refuse_who_came_second(
-    connection: AsyncConnection, caller: Caller, order: Consultation
-) -> None:
-    """A doctor of the pool saw it in the queue a moment ago: it is not unknown, but gone."""
-    if caller.doctor_id is None or order.way == Way.NAMED or order.paid_at is None:
-        return
-    if await in_department(connection, order, caller.doctor_id):
-        rings = order.way == Way.EMERGENCY and order.status == "pending"
-        raise Problem("not_rung" if rings else "not_allowed", orderStatus=order.status)
-
-
-async def stake_of_case(connection: AsyncConnection, caller: Caller, order: Consultation) -> Stake:
-    """Nobody but its owner knows of an order before it is paid. Nobody treats themselves."""
-    doctor_id = order.doctor_id if order.paid_at is not None else None
-    own = caller.account_id == order.account_id
-    candidate = None
-    if caller.doctor_id is not None and not own and caller.doctor_id != doctor_id:
-        could = await may_accept(connection, order, caller.doctor_id)
-        candidate = caller.doctor_id if could else None
-    return Stake(order.account_id, None if own else doctor_id, candidate_id=candidate)
-
-
-async def note_case_reading(
-    connection: AsyncConnection,
-    caller: Caller,
-    capacity: Capacity,
-    order: Consultation,
-    action: str,
-) -> None:
-    """Others than the owner leave a trace when they read a patient's data."""
-    if capacity is Capacity.OWNER:
-        return
-    await log_access(
-        connection,
-        order.hospital_id,
-        actor_role=Actor.person(capacity, caller.account_id).role,
-        actor_id=caller.account_id,
-        patient_id=order.patient_id,
-        object=f"consultation/{order.order_no}",
-        action=action,
-    )
+from domain.order import OrderKind
 
 
 def consultation_order(
@@ -105,7 +48,7 @@ def consultation_order(
         id=order.id,
         order_no=order.order_no,
         user_id=order.account_id,
-        user_name=_holder(context, order) or patient.name,
+        user_name=holder_name(context, order) or patient.name,
         doctor_id=order.doctor_id,
         doctor_name=order.doctor_name,
         doctor_title=order.doctor_title,
@@ -155,16 +98,6 @@ def _person(context: Context, order: Consultation) -> ConsultationPatient:
         gender=patient.gender,
         age=age_on(patient.birth_date, _local(context, order.created_at).date()),
     )
-
-
-def _holder(context: Context, order: Consultation) -> str | None:
-    """The account's own name, if it has given one."""
-    try:
-        opened = context.keyring.unwrap(order.account_key).open(order.account_sealed)
-    except Shredded:
-        return SHREDDED
-    name: str | None = opened.get("name")
-    return name
 
 
 def may_read_words(order: Consultation, capacity: Capacity) -> bool:
@@ -234,3 +167,40 @@ def opened_notes(
 def _local(context: Context, at: datetime) -> datetime:
     """As the columns of a row come; what lies in its `progress` is in UTC."""
     return at.astimezone(ZoneInfo(context.config.hospital.time_zone))
+
+
+async def _stake(
+    connection: AsyncConnection, caller: Caller, order: Consultation, action: Action
+) -> Stake:
+    """Nobody but its owner knows of an order before it is paid. Nobody treats themselves."""
+    doctor_id = order.doctor_id if order.paid_at is not None else None
+    own = caller.account_id == order.account_id
+    candidate = None
+    if caller.doctor_id is not None and not own and caller.doctor_id != doctor_id:
+        could = await may_accept(connection, order, caller.doctor_id)
+        candidate = caller.doctor_id if could else None
+    stake = Stake(order.account_id, None if own else doctor_id, candidate_id=candidate)
+    if action in (Action.ACCEPT, Action.DECLINE) and not capacities(caller, stake):
+        await _refuse_who_came_second(connection, caller, order)
+    return stake
+
+
+async def _refuse_who_came_second(
+    connection: AsyncConnection, caller: Caller, order: Consultation
+) -> None:
+    """A doctor of the pool saw it in the queue a moment ago: it is not unknown, but gone."""
+    if caller.doctor_id is None or order.way == Way.NAMED or order.paid_at is None:
+        return
+    if await in_department(connection, order, caller.doctor_id):
+        rings = order.way == Way.EMERGENCY and order.status == "pending"
+        raise Problem("not_rung" if rings else "not_allowed", orderStatus=order.status)
+
+
+CONSULTATIONS = Orders(
+    OrderKind.CONSULTATION,
+    rules=CONSULTATION,
+    find=find_consultation,
+    find_by_number=find_consultation_by_number,
+    stake=_stake,
+    show=consultation_order,
+)

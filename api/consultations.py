@@ -6,10 +6,9 @@ from fastapi import APIRouter, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.cases import (
-    allowed_case,
+    CONSULTATIONS,
     consultation_order,
     may_read_words,
-    note_case_reading,
     opened_notes,
 )
 from api.context import Context, CurrentCaller, InContext, Transaction, require
@@ -83,7 +82,7 @@ async def get_consultations(
     )
     orders, total = await list_consultations(connection, wanted)
     for order in orders:
-        await note_case_reading(connection, caller, capacity, order, "list")
+        await CONSULTATIONS.note_reading(connection, caller, capacity, order, "list")
     side = Side.of(capacity)
     counts = await unread(connection, [order.order_no for order in orders], side)
     items = [
@@ -113,8 +112,8 @@ def _scope(
 async def get_consultation(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> ConsultationStory:
-    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
-    await note_case_reading(connection, caller, capacity, order, "read")
+    order, capacity = await CONSULTATIONS.allowed(context, connection, caller, id, Action.SEE)
+    await CONSULTATIONS.note_reading(connection, caller, capacity, order, "read")
     shown = consultation_order(context, caller, order, capacity)
     waits = order.status == "pending" and order.paid_at is not None
     waiting = await waiting_of(connection, order) if waits else None
@@ -131,8 +130,8 @@ async def get_consultation(
 async def get_timeline(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> list[TimelineEntry]:
-    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
-    await note_case_reading(connection, caller, capacity, order, "timeline")
+    order, capacity = await CONSULTATIONS.allowed(context, connection, caller, id, Action.SEE)
+    await CONSULTATIONS.note_reading(connection, caller, capacity, order, "timeline")
     return [timeline_entry(move) for move in await read_timeline(connection, order.order_no)]
 
 
@@ -144,10 +143,10 @@ async def get_timeline(
 async def get_notes(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> list[ConsultationNote]:
-    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE)
+    order, capacity = await CONSULTATIONS.allowed(context, connection, caller, id, Action.SEE)
     if not may_read_words(order, capacity):
         raise Problem("forbidden")
-    await note_case_reading(connection, caller, capacity, order, "notes")
+    await CONSULTATIONS.note_reading(connection, caller, capacity, order, "notes")
     return opened_notes(context, caller, order, await notes_of(connection, order.order_no))
 
 
@@ -159,10 +158,12 @@ async def get_notes(
 async def get_background(
     id: Id, caller: CurrentCaller, context: InContext, connection: Transaction
 ) -> Background:
-    order, capacity = await allowed_case(context, connection, caller, id, Action.SEE_BACKGROUND)
+    order, capacity = await CONSULTATIONS.allowed(
+        context, connection, caller, id, Action.SEE_BACKGROUND
+    )
     if not may_read_words(order, capacity):
         raise Problem("forbidden")
-    await note_case_reading(connection, caller, capacity, order, "background")
+    await CONSULTATIONS.note_reading(connection, caller, capacity, order, "background")
     return await background_of(context, connection, order)
 
 

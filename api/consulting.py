@@ -5,12 +5,13 @@ from typing import Any
 from fastapi import APIRouter
 
 from api.case_commands import Writing, by_doctor, by_itself, command, reason_of, with_note
-from api.cases import allowed_case, consultation_order, note_case_reading
+from api.cases import CONSULTATIONS, consultation_order
 from api.context import Context, CurrentCaller, InContext
 from api.credentials import refuse_unentitled
 from api.documented import refusals
 from api.file_refs import file_ids
 from api.idempotency import Once
+from api.orders import COMMANDED
 from api.problems import Problem
 from api.schemas.consultation import (
     Accepting,
@@ -36,17 +37,6 @@ from workflows.commands import Command as ByPerson
 from workflows.commands import Switched
 
 router = APIRouter(prefix="/consultations", tags=["consultations"])
-
-COMMANDED = refusals(
-    "not_authenticated",
-    "forbidden",
-    "not_found",
-    "not_allowed",
-    "invalid",
-    "idempotency_mismatch",
-    "try_again",
-    "unavailable",
-)
 
 
 @router.post(
@@ -74,7 +64,7 @@ async def accept(
     """The first who accepts has it. A follow-up under cn-2022 wants the doctor's `judgement`."""
     if caller.doctor_id is not None:
         async with context.engine.connect() as connection:
-            await allowed_case(context, connection, caller, id, Action.ACCEPT)
+            await CONSULTATIONS.allowed(context, connection, caller, id, Action.ACCEPT)
             await refuse_unentitled(context, connection, caller.doctor_id)
     words = wanted.judgement if wanted else None
     writing = Writing(NoteKind.JUDGEMENT, {"judgement": words}) if words else None
@@ -165,9 +155,7 @@ async def call(id: Id, caller: CurrentCaller, context: InContext, once: Once) ->
 async def join_video(id: Id, caller: CurrentCaller, context: InContext) -> VideoSession:
     """The room is made just in time; asked again, the seat is the same. Where there is no video,
     `fallback` says how else the two can go on: see `/switch`."""
-    async with context.engine.begin() as connection:
-        order, capacity = await allowed_case(context, connection, caller, id, Action.JOIN)
-        await note_case_reading(connection, caller, capacity, order, Action.JOIN)
+    order, capacity = await CONSULTATIONS.opened(context, caller, id, Action.JOIN)
     progress = PROGRESS.validate_python(order.progress)
     by_video = (progress.switched_to or order.type) == ConsultationType.VIDEO
     if order.status != ConsultationStatus.CONSULTING or not by_video:
@@ -259,7 +247,7 @@ async def give_rating(
 ) -> ConsultationOrder:
     """After it was completed, within `terms.rateWithin`."""
     async with context.engine.begin() as connection:
-        order, capacity = await allowed_case(context, connection, caller, id, Action.RATE)
+        order, capacity = await CONSULTATIONS.allowed(context, connection, caller, id, Action.RATE)
         if await once.answered(connection) is None:
             key = context.keyring.unwrap(order.patient_key)
             comment = key.seal({"comment": rating.comment}) if rating.comment else None
@@ -267,11 +255,11 @@ async def give_rating(
             if not await rate(connection, id, rating.rating, comment, within):
                 raise Problem("not_allowed", orderStatus=order.status)
             await once.remember(connection, order.order_no)
-        order, _ = await allowed_case(context, connection, caller, id, Action.SEE)
+        order, _ = await CONSULTATIONS.allowed(context, connection, caller, id, Action.SEE)
     return consultation_order(context, caller, order, capacity)
 
 
 async def _seen(context: Context, caller: Caller, id: int, action: Action) -> Consultation:
     async with context.engine.connect() as connection:
-        order, _ = await allowed_case(context, connection, caller, id, action)
+        order, _ = await CONSULTATIONS.allowed(context, connection, caller, id, action)
     return order

@@ -7,15 +7,13 @@ from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Path, Query, Request
 
-from api.appointments import COMMANDED, keep_note, order_command
-from api.case_commands import case_command
-from api.cases import consultation_order
-from api.commands import Command
+from api.appointment_orders import APPOINTMENTS
+from api.cases import CONSULTATIONS
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.gates import refuse_doctor_who_takes_nobody
 from api.idempotency import Once, OnceOnly
-from api.orders import appointment_order
+from api.orders import COMMANDED, Asked, Orders, keep_note
 from api.problems import Problem, prefers_english
 from api.rescheduling import SLOT
 from api.schemas.appointment import AppointmentOrder, ExtendOrder, OperatorReason
@@ -24,9 +22,9 @@ from api.schemas.consultation import ConsultationOrder
 from api.schemas.operations import OpenKind, OpenOrder, ReassignOrder
 from api.schemas.paging import InPages
 from api.steps import of_order
-from db.appointment import Appointment, find_order
+from db.appointment import Appointment
 from db.catalogue import find_doctor
-from db.consultation import PROGRESS, Consultation, find_consultation_by_number
+from db.consultation import PROGRESS, Consultation
 from db.resume import resume
 from db.waiting import WantedOrders, list_open_orders
 from domain.access import Action, Caller, Capacity, Role
@@ -39,6 +37,10 @@ from workflows.commands import Extend, Reassigned, Reschedule
 router = APIRouter(prefix="/ops/orders", tags=["operations"])
 
 AnyOrder = AppointmentOrder | ConsultationOrder
+KINDS: dict[OrderKind, Orders[Any]] = {
+    OrderKind.APPOINTMENT: APPOINTMENTS,
+    OrderKind.CONSULTATION: CONSULTATIONS,
+}
 OrderNo = Annotated[str, Path(alias="orderNo", min_length=1, max_length=64)]
 
 
@@ -104,7 +106,7 @@ async def reassign(
 ) -> Any:
     """At the same price, also after the patient's own deadline. The patient is told. A consultation
     that waits for a doctor by name waits for this one."""
-    order = await _order(context, caller, order_no)
+    order = await _order(context, caller, order_no, Action.REASSIGN_ORDER)
     by = ByPerson(Capacity.OPERATOR, caller.account_id)
     if isinstance(order, Consultation):
         if wanted.doctor_id is None:
@@ -140,7 +142,7 @@ async def retry(
 ) -> Any:
     """From their rows: the order's own if it is open, and those of its payments and refunds that
     are not finished. What runs is left alone, so a repeat does no harm."""
-    order = await _order(context, caller, order_no)
+    order = await _order(context, caller, order_no, Action.RETRY)
     async with context.engine.begin() as connection:
         if await once.answered(connection) is None:
             await keep_note(
@@ -149,9 +151,7 @@ async def retry(
             await resume(connection, order_no)
             await once.remember(connection, order_no)
     context.doorbell.ring()
-    if isinstance(order, Consultation):
-        return consultation_order(context, caller, order, Capacity.OPERATOR)
-    return appointment_order(context, order)
+    return _orders(order_no).show(context, caller, order, Capacity.OPERATOR)
 
 
 @router.post(
@@ -164,7 +164,7 @@ async def extend(
     order_no: OrderNo, wanted: ExtendOrder, caller: CurrentCaller, context: InContext, once: Once
 ) -> Any:
     """From its present deadline. An appointment to be paid: at the latest until the slot begins."""
-    order = await _order(context, caller, order_no)
+    order = await _order(context, caller, order_no, Action.EXTEND)
     more = timedelta(minutes=wanted.minutes)
     if isinstance(order, Consultation):
         until = deadline_of(PROGRESS.validate_python(order.progress)) + more
@@ -183,7 +183,7 @@ async def extend(
 async def cancel_and_refund(
     order_no: OrderNo, wanted: OperatorReason, caller: CurrentCaller, context: InContext, once: Once
 ) -> Any:
-    order = await _order(context, caller, order_no)
+    order = await _order(context, caller, order_no, Action.CANCEL_AND_REFUND)
     arg = ByPerson(Capacity.OPERATOR, caller.account_id)
     return await _ask(
         context, caller, order, Action.CANCEL_AND_REFUND, "cancel", arg, once, wanted.reason
@@ -200,22 +200,31 @@ async def _ask(
     once: OnceOnly,
     reason: str,
 ) -> Any:
-    if isinstance(order, Consultation):
-        asked = Command("consultation", order.order_no, action, update, arg)
-        return await case_command(context, caller, order, Capacity.OPERATOR, asked, once, reason)
-    asked = Command("appointment", order.order_no, action, update, arg)
-    return await order_command(context, caller, order.id, asked, once, reason)
+    """`reason` is kept sealed in the audit."""
+    asked = Asked(action, update, arg)
+    orders = _orders(order.order_no)
+    return await orders.ask(context, caller, order, Capacity.OPERATOR, asked, once, reason)
 
 
-async def _order(context: Context, caller: Caller, order_no: str) -> Appointment | Consultation:
+async def _order(
+    context: Context, caller: Caller, order_no: str, action: Action
+) -> Appointment | Consultation:
     """Problem `forbidden` for anybody but operators, whether or not there is such an order."""
     if Role.OPERATOR not in caller.roles:
         raise Problem("forbidden")
-    find = (
-        find_consultation_by_number if kind_of(order_no) is OrderKind.CONSULTATION else find_order
-    )
-    async with context.engine.connect() as connection:
-        order = await find(connection, context.hospital_id, order_no)
-    if order is None:
-        raise Problem("not_found")
+    orders = _orders(order_no)
+    async with context.engine.begin() as connection:
+        order: Appointment | Consultation | None = await orders.find_by_number(
+            connection, context.hospital_id, order_no
+        )
+        if order is None:
+            raise Problem("not_found")
+        await orders.note_reading(connection, caller, Capacity.OPERATOR, order, action)
     return order
+
+
+def _orders(order_no: str) -> Orders[Any]:
+    kind = kind_of(order_no)
+    if kind is None:
+        raise Problem("not_found")
+    return KINDS[kind]

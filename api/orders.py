@@ -1,79 +1,214 @@
-"""Appointments (预约订单) as their readers see them: opened seals, nothing decided."""
+"""Orders of every kind at the door: who may, what leaves a trace, how a command is asked.
 
-from typing import Any
+A lifecycle says once what its orders are; its routes, and the operators' for all kinds, ask that.
+
+    APPOINTMENTS = Orders(OrderKind.APPOINTMENT, find=find_appointment, ...)
+    order, capacity = await APPOINTMENTS.opened(context, caller, id, Action.CANCEL)
+    return await APPOINTMENTS.ask(context, caller, order, capacity, asked, once)
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.commands import Command, Rules, allow, carry_out
 from api.context import Context
-from api.fields import shown_phone
-from api.schemas.appointment import (
-    AppointmentOrder,
-    PatientOfOrder,
-    Terms,
-    TimelineActor,
-    TimelineEntry,
-)
-from db.account import open_patient
-from db.appointment import TERMS, Appointment
-from db.journal import log_access
+from api.documented import refusals
+from api.idempotency import OnceOnly
+from api.problems import Problem
+from api.schemas.appointment import TimelineActor, TimelineEntry
+from db.account import SealingKey, sealing_key_of_account
+from db.journal import audit, log_access
 from db.keyring import Shredded
-from domain.access import Caller, Capacity, Stake
-from domain.account import age_on
-from domain.appointment import AppointmentStatus
-from domain.order import Actor, Move
+from domain.access import Action, Caller, Capacity, Stake
+from domain.order import Actor, Move, OrderKind
 
 SHREDDED = "已删除"  # instead of a name that cannot be read any more
+COMMANDED = refusals(
+    "not_authenticated",
+    "forbidden",
+    "not_found",
+    "not_allowed",
+    "invalid",
+    "idempotency_mismatch",
+    "try_again",
+    "unavailable",
+)
 
 
-def stake_of(order: Appointment) -> Stake:
-    return Stake(order.account_id, order.doctor_id)
+class Order(Protocol):
+    """What the row of every kind of order tells."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def order_no(self) -> str: ...
+    @property
+    def hospital_id(self) -> int: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def patient_id(self) -> int: ...
+    @property
+    def patient_key_id(self) -> int: ...
+    @property
+    def patient_key(self) -> bytes | None: ...
+    @property
+    def account_key(self) -> bytes | None: ...
+    @property
+    def account_sealed(self) -> bytes: ...
 
 
-def is_paid(order: Appointment) -> bool:
-    return order.payment_no is not None or order.price == 0
+Row = TypeVar("Row", bound=Order)
 
 
-def appointment_order(context: Context, order: Appointment) -> AppointmentOrder:
-    person = person_of(context, order)
-    paid = is_paid(order)
-    return AppointmentOrder(
-        id=order.id,
-        order_no=order.order_no,
-        user_id=order.account_id,
-        user_name=_holder(context, order) or person["name"],
-        phone=person["phone"],
-        id_card=person["id_card"],
-        hospital_id=order.hospital_id,
-        hospital_name=context.config.hospital.name,
-        department_id=order.department_id,
-        department_name=order.department_name,
-        doctor_id=order.doctor_id,
-        doctor_name=order.doctor_name,
-        doctor_title=order.doctor_title,
-        schedule_date=order.date,
-        time_slot=order.time_slot,
-        source_id=order.source_id,
-        status=AppointmentStatus(order.status),
-        price=order.price,
-        paid=paid,
-        patient_info=PatientOfOrder(**person),
-        check_in=order.check_in_time is not None,
-        check_in_time=order.check_in_time,
-        created_at=order.created_at,
-        patient_id=order.patient_id,
-        schedule_id=order.schedule_id,
-        location=order.location,
-        starts_at=order.starts_at,
-        symptoms=symptoms_of(context, order),
-        pay_by=order.pay_by,
-        queue_number=order.queue_number if paid else None,
-        reason=order.reason,
-        refund_status=order.refund_status,
-        refunded_amount=order.refunded_amount,
-        choose_by=order.choose_by,
-        terms=Terms.model_validate(TERMS.validate_python(order.terms)),
-        version=order.version,
+@dataclass(frozen=True)
+class Asked:
+    """An update of the order's workflow. `arg` holds ids and codes only."""
+
+    action: Action
+    update: str
+    arg: object
+
+
+@dataclass(frozen=True)
+class Orders(Generic[Row]):
+    """The orders of one lifecycle. `find` and `find_by_number` take the hospital's id, and the
+    order's; `stake` tells what the caller has to do with an order before this action."""
+
+    kind: OrderKind
+    rules: Rules
+    find: Callable[[AsyncConnection, int, int], Awaitable[Row | None]]
+    find_by_number: Callable[[AsyncConnection, int, str], Awaitable[Row | None]]
+    stake: Callable[[AsyncConnection, Caller, Row, Action], Awaitable[Stake]]
+    show: Callable[[Context, Caller, Row, Capacity], Any]
+
+    async def allowed(
+        self,
+        context: Context,
+        connection: AsyncConnection,
+        caller: Caller,
+        id: int,
+        action: Action,
+    ) -> tuple[Row, Capacity]:
+        """The order, and in which capacity the caller may do this. Problem `not_found`,
+        `forbidden`."""
+        order = await self.find(connection, context.hospital_id, id)
+        if order is None:
+            raise Problem("not_found")
+        stake = await self.stake(connection, caller, order, action)
+        return order, allow(caller, self.rules, action, stake)
+
+    async def opened(
+        self, context: Context, caller: Caller, id: int, action: Action
+    ) -> tuple[Row, Capacity]:
+        """As `allowed`, and the reading has left its trace."""
+        async with context.engine.begin() as connection:
+            order, capacity = await self.allowed(context, connection, caller, id, action)
+            await self.note_reading(connection, caller, capacity, order, action)
+        return order, capacity
+
+    async def note_reading(
+        self,
+        connection: AsyncConnection,
+        caller: Caller,
+        capacity: Capacity,
+        order: Row,
+        action: str,
+    ) -> None:
+        """Others than the owner leave a trace when they read a patient's data."""
+        if capacity is Capacity.OWNER:
+            return
+        await log_access(
+            connection,
+            order.hospital_id,
+            actor_role=Actor.person(capacity, caller.account_id).role,
+            actor_id=caller.account_id,
+            patient_id=order.patient_id,
+            object=f"{self.kind}/{order.order_no}",
+            action=action,
+        )
+
+    async def ask(
+        self,
+        context: Context,
+        caller: Caller,
+        order: Row,
+        capacity: Capacity,
+        asked: Asked,
+        once: OnceOnly,
+        note: str | None = None,
+    ) -> Any:
+        """Ask the order's workflow, and answer with the order as it then is.
+
+        `note`: what the person wrote with it, sealed in the audit."""
+
+        async def note_down(connection: AsyncConnection) -> None:
+            await keep_note(context, connection, caller, capacity, order, asked.action, note)
+
+        async def now() -> Row:
+            async with context.engine.connect() as connection:
+                found = await self.find(connection, context.hospital_id, order.id)
+            if found is None:
+                raise Problem("not_found")
+            return found
+
+        async def status_now() -> str:
+            return (await now()).status
+
+        async def answer() -> Any:
+            return self.show(context, caller, await now(), capacity)
+
+        return await carry_out(
+            context,
+            caller,
+            Command(self.kind, order.order_no, asked.action, asked.update, asked.arg),
+            once,
+            note_down=note_down,
+            status_now=status_now,
+            answer=answer,
+            location=f"/api/hospital/{self.kind}s/{order.id}",
+        )
+
+
+async def keep_note(
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    capacity: Capacity,
+    order: Order,
+    action: Action,
+    note: str | None,
+) -> None:
+    """What the person wrote, sealed in the audit: it is about this patient and goes with them;
+    about one who is gone already, with its writer."""
+    if note is None:
+        return
+    if order.patient_key is None:
+        key = await sealing_key_of_account(connection, context.keyring, caller.account_id)
+    else:
+        key = SealingKey(order.patient_key_id, context.keyring.unwrap(order.patient_key))
+    await audit(
+        connection,
+        order.hospital_id,
+        action,
+        order.order_no,
+        actor_role=Actor.person(capacity, caller.account_id).role,
+        actor_id=caller.account_id,
+        note=(key.id, key.key.seal({"note": note})),
     )
+
+
+def holder_name(context: Context, order: Order) -> str | None:
+    """The account's own name, if it has given one."""
+    try:
+        opened = context.keyring.unwrap(order.account_key).open(order.account_sealed)
+    except Shredded:
+        return SHREDDED
+    name: str | None = opened.get("name")
+    return name
 
 
 def timeline_entry(move: Move) -> TimelineEntry:
@@ -86,57 +221,3 @@ def timeline_entry(move: Move) -> TimelineEntry:
         reason=move.reason,
         version=move.version,
     )
-
-
-async def note_reading(
-    connection: AsyncConnection,
-    caller: Caller,
-    capacity: Capacity,
-    order: Appointment,
-    action: str,
-) -> None:
-    """Others than the owner leave a trace when they read a patient's data."""
-    if capacity is Capacity.OWNER:
-        return
-    await log_access(
-        connection,
-        order.hospital_id,
-        actor_role=Actor.person(capacity, caller.account_id).role,
-        actor_id=caller.account_id,
-        patient_id=order.patient_id,
-        object=f"appointment/{order.order_no}",
-        action=action,
-    )
-
-
-def person_of(context: Context, order: Appointment) -> dict[str, Any]:
-    """Whom it is for. An order outlives a person whose key was thrown away: theirs is empty."""
-    try:
-        patient = open_patient(context.keyring, order.patient_key, order.patient_sealed)
-    except Shredded:
-        return {"name": SHREDDED, "gender": None, "id_card": "", "phone": "", "age": None}
-    return {
-        "name": patient.name,
-        "gender": patient.gender,
-        "id_card": patient.id_card,
-        "phone": shown_phone(patient.phone),
-        "age": age_on(patient.birth_date, order.date),
-    }
-
-
-def _holder(context: Context, order: Appointment) -> str | None:
-    """The account's own name, if it has given one."""
-    try:
-        name: str | None = context.keyring.unwrap(order.account_key).open(order.account_sealed)[
-            "name"
-        ]
-    except Shredded:
-        return SHREDDED
-    return name
-
-
-def symptoms_of(context: Context, order: Appointment) -> str | None:
-    if order.symptoms is None or order.patient_key is None:
-        return None
-    opened: str = context.keyring.unwrap(order.patient_key).open(order.symptoms)["symptoms"]
-    return opened

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.appointment_orders import APPOINTMENTS, person_of, stake_of, symptoms_of
 from api.commands import allow
 from api.context import Context, CurrentCaller, InContext, Transaction, doctor_of, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
-from api.orders import note_reading, person_of, stake_of, symptoms_of
 from api.problems import Problem
 from api.schedules import wanted_days
 from api.schemas.base import Page
@@ -209,7 +209,9 @@ async def _call(context: Context, caller: Caller, once: OnceOnly, act: Act) -> D
                 raise Problem("called_off") from None
             await once.remember(connection, order_no)
         entry = await _entry(context, connection, order_no)
-        await note_reading(connection, caller, Capacity.ITS_DOCTOR, entry.order, Action.CALL)
+        await APPOINTMENTS.note_reading(
+            connection, caller, Capacity.ITS_DOCTOR, entry.order, Action.CALL
+        )
     context.doorbell.ring()
     return _patient(context, entry)
 
@@ -233,7 +235,7 @@ async def _note_readings(
     connection: AsyncConnection, caller: Caller, capacity: Capacity, entries: Sequence[QueueEntry]
 ) -> None:
     for entry in entries:
-        await note_reading(connection, caller, capacity, entry.order, "queue")
+        await APPOINTMENTS.note_reading(connection, caller, capacity, entry.order, "queue")
 
 
 def _figures(session: SessionFigures) -> dict[str, Any]:

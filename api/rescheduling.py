@@ -4,18 +4,16 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.appointments import COMMANDED, order_command
-from api.commands import Command, allow
+from api.appointment_orders import APPOINTMENTS
 from api.context import Context, CurrentCaller, InContext
 from api.documented import refusals
 from api.idempotency import Once, OnceOnly
-from api.orders import stake_of
+from api.orders import COMMANDED, Asked
 from api.problems import Problem
 from api.schemas.appointment import AppointmentOrder
 from api.schemas.paging import Id
 from api.schemas.stop import ChooseAfterStop, Reschedule, StopChoice
-from db.appointment import Appointment, find_appointment
-from domain.access import APPOINTMENT, Action, Caller, Capacity
+from domain.access import Action
 from workflows.commands import Command as ByPerson
 from workflows.commands import Reschedule as ToSlot
 
@@ -40,10 +38,10 @@ async def reschedule(
 ) -> Any:
     """Until the deadline for cancelling. The same order; nothing is paid again. A refusal leaves
     everything as it was."""
-    order, capacity = await _order(context, caller, id, Action.RESCHEDULE)
+    order, capacity = await APPOINTMENTS.opened(context, caller, id, Action.RESCHEDULE)
     arg = ToSlot(ByPerson(capacity, caller.account_id), wanted.schedule_id)
-    command = Command("appointment", order.order_no, Action.RESCHEDULE, "reschedule", arg)
-    return await order_command(context, caller, id, command, once, None)
+    asked = Asked(Action.RESCHEDULE, "reschedule", arg)
+    return await APPOINTMENTS.ask(context, caller, order, capacity, asked, once)
 
 
 @router.post(
@@ -57,29 +55,19 @@ async def choose_after_stop(
 ) -> Any:
     """Until `chooseBy`; then the money goes back by itself. An operator chooses for a patient who
     stands at the desk."""
-    order, capacity = await _order(context, caller, id, Action.CHOOSE)
+    order, capacity = await APPOINTMENTS.opened(context, caller, id, Action.CHOOSE)
     by = ByPerson(capacity, caller.account_id)
     if wanted.choice is StopChoice.RESCHEDULE and wanted.schedule_id is not None:
         arg = ToSlot(by, wanted.schedule_id)
-        command = Command("appointment", order.order_no, Action.CHOOSE, "reschedule", arg)
+        asked = Asked(Action.CHOOSE, "reschedule", arg)
     else:
-        command = Command("appointment", order.order_no, Action.CHOOSE, "cancel", by)
+        asked = Asked(Action.CHOOSE, "cancel", by)
     # Whoever took another slot has nothing to choose any more, and may ask again under the key.
     if order.choose_by is None and not await _answered(context, once):
         raise Problem("not_allowed", orderStatus=order.status)
-    return await order_command(context, caller, id, command, once, None)
+    return await APPOINTMENTS.ask(context, caller, order, capacity, asked, once)
 
 
 async def _answered(context: Context, once: OnceOnly) -> bool:
     async with context.engine.connect() as connection:
         return await once.done_before(connection)
-
-
-async def _order(
-    context: Context, caller: Caller, id: int, action: Action
-) -> tuple[Appointment, Capacity]:
-    async with context.engine.connect() as connection:
-        order = await find_appointment(connection, context.hospital_id, id)
-    if order is None:
-        raise Problem("not_found")
-    return order, allow(caller, APPOINTMENT, action, stake_of(order))

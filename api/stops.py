@@ -6,12 +6,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.appointments import COMMANDED
 from api.commands import Command, carry_out
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
+from api.orders import COMMANDED
 from api.problems import Problem
 from api.schemas.appointment import OperatorReason
 from api.schemas.base import Page

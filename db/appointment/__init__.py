@@ -11,7 +11,7 @@ from db.appointment.orders import (
     Appointment,
     OrderFilter,
     find_appointment,
-    find_order,
+    find_appointment_by_number,
     list_appointments,
 )
 from db.appointment.queue import (
@@ -63,8 +63,8 @@ __all__ = [
     "call_next",
     "extend_payment",
     "find_appointment",
+    "find_appointment_by_number",
     "find_in_queue",
-    "find_order",
     "find_session",
     "find_suspension_of",
     "lift_suspension",

@@ -73,7 +73,7 @@ async def find_appointment(
     return await _one(connection, BY_ID, {"id": id, "hospital_id": hospital_id})
 
 
-async def find_order(
+async def find_appointment_by_number(
     connection: AsyncConnection, hospital_id: int, order_no: str
 ) -> Appointment | None:
     return await _one(connection, BY_NUMBER, {"order_no": order_no, "hospital_id": hospital_id})

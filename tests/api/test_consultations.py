@@ -228,6 +228,16 @@ async def test_what_others_than_the_owner_read_leaves_a_trace(care: Care) -> Non
     assert await count(care, "access_log") == 2
 
 
+async def test_an_operator_who_acts_on_an_order_has_read_it(care: Care) -> None:
+    order = (await ask(care, await care.clinic.someone(), doctorId=care.clinic.doctor)).json()
+    again, body = f"/ops/orders/{order['orderNo']}/retry", {"reason": "流程丢失"}
+    operator = as_caller(care.context, await care.clinic.account(), Role.OPERATOR)
+    answer = await care.send("POST", again, operator, body)
+    assert (answer.status_code, answer.json()["orderNo"]) == (200, order["orderNo"])
+    traces = f"select action from access_log where object = 'consultation/{order['orderNo']}'"
+    assert await care.clinic.ids(traces) == ["retry"]
+
+
 async def test_a_doctor_who_is_the_patient_treats_nobody(care: Care) -> None:
     account, person = await care.clinic.someone()
     order = (await ask(care, (account, person), doctorId=care.clinic.doctor, type="phone")).json()

@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.appointment import find_order
+from db.appointment import find_appointment_by_number
 from db.keyring import Keyring
 from db.outbox import receive
 from db.payable import lock_payable
@@ -259,7 +259,7 @@ async def test_all_went_back_once_the_last_part_succeeded(till: Till, paid: str)
 async def test_an_order_tells_how_far_its_refunds_are(till: Till, paid: str) -> None:
     async def shown() -> tuple[str | None, str]:
         async with till.clinic.engine.connect() as connection:
-            order = await find_order(connection, 1, paid)
+            order = await find_appointment_by_number(connection, 1, paid)
         assert order is not None
         return order.refund_status, f"{order.refunded_amount:.2f}"
 
