@@ -67,6 +67,8 @@ async def post_allergy(
             )
         except TooManyAllergies:
             raise Problem("too_many") from None
+        if recorded is None:  # their key was thrown away meanwhile
+            raise Problem("not_found")
         reference = str(recorded)
         await once.remember(connection, reference)
     found = await allergies_of(connection, context.keyring, id, status=None)

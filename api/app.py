@@ -23,6 +23,7 @@ from api import (
     errors,
     files,
     health,
+    live_events,
     notifications,
     operations,
     payments,
@@ -72,6 +73,7 @@ ROUTERS = (
     notifications.router,
     files.router,
     conversation.router,
+    live_events.router,
     callbacks.router,
     phone_calls.router,
 )

@@ -1,56 +1,43 @@
-"""What doctor and patient write to each other: messages, receipts, and live events."""
+"""What doctor and patient write to each other: messages, receipts, hints of typing."""
 
 import json
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.commands import allow
-from api.context import Context, CurrentCaller, InContext, Transaction, get_caller
+from api.context import Context, CurrentCaller, InContext, Transaction
 from api.documented import refusals
-from api.event_stream import HEARTBEAT, EventStream, event
-from api.files import view
 from api.idempotency import IdempotencyKey, OnceOnly, once_of
 from api.limits import too_often
 from api.middleware import MAX_BODY
 from api.problems import Problem
 from api.schemas import conversation as wire
-from api.schemas.base import Schema
 from api.schemas.paging import Id
-from api.streams import Heard
+from api.talks import READ, ensure_consulting, files_of, leave_trace, shown, talk_of
 from api.uploads import is_multipart, keep_upload, once_for, read_form
 from db.conversation import (
-    Message,
     NewMessage,
     Talk,
     find_message,
-    find_talk,
     mark_read,
     messages_after,
     readings_of,
     write_message,
 )
-from db.file import File, FilesRefused, attach_files, find_files
-from db.journal import log_access
+from db.file import FilesRefused, attach_files, find_files
 from db.keyring import Shredded
 from db.rate_limit import Limit, TooOften, count
-from domain.access import CONSULTATION, Action, Caller, Stake
-from domain.consultation import ConsultationStatus
-from domain.conversation import TEXT_AT_MOST, Cursor, MessageType, Side
+from domain.access import Caller
+from domain.conversation import TEXT_AT_MOST, MessageType, Side
 from domain.file import FileKind
 
 router = APIRouter(tags=["conversations"])
 
-TICKET_VALID = timedelta(seconds=60)
 PER_MINUTE = 120  # messages of one account
-READ = ("not_authenticated", "forbidden", "not_found")
-EVENTS = "events"
 WORDS: dict[str, Any] = {
     "content": {"type": "string", "maxLength": TEXT_AT_MOST},
     "type": {"type": "string", "enum": list(MessageType)},
@@ -83,13 +70,6 @@ MESSAGE_BODY: dict[str, Any] = {
         },
     }
 }
-STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "events `message`, `read`, `typing` and `status`, each with JSON data",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    },
-    204: {"description": "it has ended, and you have everything: do not come again"},
-}
 
 
 @router.post(
@@ -115,20 +95,20 @@ async def send_message(
     if upload is not None:
         # Asked before the work of looking at a picture, and again under the lock.
         async with context.engine.begin() as connection:
-            talk, _ = await _talk(context, connection, caller, id)
+            talk, _ = await talk_of(context, connection, caller, id)
             again = await once.done_before(connection)
         if not again:
-            _ensure_consulting(talk)
+            ensure_consulting(talk)
             file_id = await keep_upload(context, caller, upload, documents=False)
             new = new.model_copy(update={"file_id": file_id})
     async with context.engine.begin() as connection:
-        talk, side = await _talk(context, connection, caller, id, lock=True)
+        talk, side = await talk_of(context, connection, caller, id, lock=True)
         number = await once.answered(connection)
         if number is None:
             number = str(await _write(context, connection, caller, talk, side, new))
             await once.remember(connection, number)
         message = await find_message(connection, context.keyring, talk.order_no, int(number))
-        files = await _files(context, connection, [message] if message else [])
+        files = await files_of(context, connection, [message] if message else [])
     context.streams.ring(talk.order_no)
     context.doorbell.ring()
     if message is None:
@@ -150,10 +130,10 @@ async def get_messages(
     size: Annotated[int, Query(ge=1, le=100)] = 50,
 ) -> wire.Messages:
     """Oldest first, from the cursor on; also after it has ended."""
-    talk, side = await _talk(context, connection, caller, id)
-    await _leave_trace(context, connection, caller, talk, side, "read_messages")
+    talk, side = await talk_of(context, connection, caller, id)
+    await leave_trace(context, connection, caller, talk, side, "read_messages")
     found = await messages_after(connection, context.keyring, talk.order_no, after, size + 1)
-    files = await _files(context, connection, found[:size])
+    files = await files_of(context, connection, found[:size])
     reading = await readings_of(connection, talk.order_no)
     return wire.Messages(
         items=[shown(context, caller, message, files) for message in found[:size]],
@@ -173,7 +153,7 @@ async def read_messages(
     """Up to this message. What was read stays read; a repeat changes nothing, with or without a
     key."""
     async with context.engine.begin() as connection:
-        talk, side = await _talk(context, connection, caller, id)
+        talk, side = await talk_of(context, connection, caller, id)
         news = await mark_read(connection, talk.order_no, side, caller.account_id, reading.up_to)
         read = await readings_of(connection, talk.order_no)
     if news:
@@ -190,58 +170,9 @@ async def read_messages(
 async def type_on(id: Id, caller: CurrentCaller, context: InContext) -> None:
     """A hint for the other side, kept nowhere. Every few seconds is often enough."""
     async with context.engine.connect() as connection:
-        talk, side = await _talk(context, connection, caller, id)
-    _ensure_consulting(talk)
+        talk, side = await talk_of(context, connection, caller, id)
+    ensure_consulting(talk)
     context.streams.hint(talk.order_no, side)
-
-
-@router.post(
-    "/events/ticket",
-    summary="A ticket for live events",
-    responses=refusals("not_authenticated"),
-)
-async def get_ticket(caller: CurrentCaller, context: InContext) -> wire.Ticket:
-    """For `?ticket=`, where a browser can send no header: for a minute, for events alone. An open
-    stream outlives its ticket."""
-    ticket = context.passes.issue(caller, EVENTS, TICKET_VALID)
-    return wire.Ticket(ticket=ticket.token, expires_at=ticket.expires_at)
-
-
-@router.get(
-    "/consultations/{id}/events",
-    summary="What happens, as it happens",
-    response_class=StreamingResponse,
-    responses={
-        **refusals(*READ, "link_expired", "bad_signature", "too_many_requests", "invalid"),
-        **STREAM,
-    },
-)
-async def get_events(
-    id: Id,
-    context: InContext,
-    authorization: Annotated[str | None, Header()] = None,
-    ticket: Annotated[str | None, Query(max_length=2048)] = None,
-    last_event_id: Annotated[str | None, Header()] = None,
-    last_event_id_in_query: Annotated[
-        str | None,
-        Query(alias="lastEventId", description="as the header; or the last `seq` that you have"),
-    ] = None,
-) -> Response:
-    """Server-sent events. Without `Last-Event-ID` from the first message on; with it, from there,
-    nothing twice and nothing left out. `typing` has no id. Ends when the consultation does."""
-    caller = await _listener(context, authorization, ticket)
-    cursor = _cursor(last_event_id or last_event_id_in_query)
-    async with context.engine.begin() as connection:
-        talk, side = await _talk(context, connection, caller, id)
-        await _leave_trace(context, connection, caller, talk, side, "listen")
-        if not ConsultationStatus(talk.status).open and cursor.version >= 0:
-            later = await messages_after(connection, context.keyring, talk.order_no, cursor.seq, 1)
-            if not later and cursor.version >= talk.version:
-                return Response(status_code=204)  # or an EventSource would come for ever
-    if not context.streams.takes(talk.order_no, caller):
-        raise Problem("too_many_requests", retry_after=30)
-    listening = context.streams.listening(talk.order_no, caller, cursor)
-    return EventStream(listening, lambda heard: _encoded(context, caller, heard))
 
 
 # Reading what was sent
@@ -279,61 +210,7 @@ def _valid(sent: Any) -> wire.NewMessage:
         raise RequestValidationError(located) from None
 
 
-def _cursor(text: str | None) -> Cursor:
-    if not text:
-        return Cursor()
-    cursor = Cursor.parse(text)
-    if cursor is None:
-        raise Problem.of_field("Last-Event-ID", "is none of ours")
-    return cursor
-
-
-async def _listener(context: Context, authorization: str | None, ticket: str | None) -> Caller:
-    if ticket is None:
-        return await get_caller(context, authorization)
-    caller = context.passes.read(ticket, EVENTS).caller
-    if context.revocations.ended(caller.session_id):
-        raise Problem("session_revoked")
-    return caller
-
-
-# Whose it is, and what may be done
-
-
-async def _talk(
-    context: Context, connection: AsyncConnection, caller: Caller, id: int, *, lock: bool = False
-) -> tuple[Talk, Side]:
-    """The two sides read and write, and nobody else."""
-    talk = await find_talk(connection, context.hospital_id, id, lock=lock)
-    if talk is None:
-        raise Problem("not_found")
-    capacity = allow(caller, CONSULTATION, Action.WRITE, Stake(talk.account_id, talk.doctor_id))
-    return talk, Side.of(capacity)
-
-
-def _ensure_consulting(talk: Talk) -> None:
-    if talk.status != ConsultationStatus.CONSULTING:
-        raise Problem("not_allowed", orderStatus=talk.status)
-
-
-async def _leave_trace(
-    context: Context,
-    connection: AsyncConnection,
-    caller: Caller,
-    talk: Talk,
-    side: Side,
-    action: str,
-) -> None:
-    if side is Side.DOCTOR:
-        await log_access(
-            connection,
-            context.hospital_id,
-            actor_role=side,
-            actor_id=caller.account_id,
-            patient_id=talk.patient_id,
-            object=f"consultation/{talk.order_no}",
-            action=action,
-        )
+# Writing
 
 
 async def _write(
@@ -344,7 +221,7 @@ async def _write(
     side: Side,
     new: wire.NewMessage,
 ) -> int:
-    _ensure_consulting(talk)
+    ensure_consulting(talk)
     try:
         limit = Limit(f"messages:account:{caller.account_id}", PER_MINUTE, timedelta(minutes=1))
         await count(connection, limit)
@@ -380,50 +257,3 @@ async def _attach(
     [file] = await find_files(connection, context.hospital_id, [file_id])
     if file.content_type == FileKind.PDF:
         raise Problem("unsupported_file")
-
-
-# How it looks
-
-
-async def _files(
-    context: Context, connection: AsyncConnection, messages: list[Message]
-) -> Mapping[int, File]:
-    ids = [message.file_id for message in messages if message.file_id is not None]
-    if not ids:
-        return {}
-    return {file.id: file for file in await find_files(connection, context.hospital_id, ids)}
-
-
-def shown(
-    context: Context, caller: Caller, message: Message, files: Mapping[int, File]
-) -> wire.Message:
-    """With an address of its picture that this caller alone was given."""
-    file = files.get(message.file_id) if message.file_id is not None else None
-    return wire.Message(
-        id=message.id,
-        seq=message.seq,
-        sender=message.side,
-        mine=message.account_id == caller.account_id,
-        type=message.type,
-        content=message.content,
-        file=view(context, caller, file) if file else None,
-        at=message.created_at,
-    )
-
-
-def _encoded(context: Context, caller: Caller, heard: Heard) -> bytes:
-    cursor = str(heard.cursor) if heard.cursor else None
-    if heard.message is not None:
-        return event("message", _json(shown(context, caller, heard.message, heard.files)), cursor)
-    if heard.read is not None:
-        read = wire.Read(patient=heard.read.patient_read, doctor=heard.read.doctor_read)
-        return event("read", _json(read), cursor)
-    if heard.status is not None:
-        return event("status", _json(wire.StatusNow.model_validate(heard.status)), cursor)
-    if heard.typing is not None:
-        return event("typing", {"side": heard.typing})
-    return HEARTBEAT
-
-
-def _json(schema: Schema) -> Any:
-    return schema.model_dump(mode="json", by_alias=True)

@@ -14,7 +14,9 @@ from db.work_item.rows import OPEN as OPEN_WORK
 # left to do looks, and ends.
 UNFINISHED = f"""
     select order_no as stream, 'appointment' as workflow, order_no as subject, created_at
-      from appointment where {OPEN}
+      from appointment a where {OPEN}
+        or status = 'cancelled' and payment_no is not null
+           and not exists (select 1 from refund r where r.payment_no = a.payment_no)
      union all
     select order_no, 'consultation', order_no, created_at
       from consultation c where {OPEN_CONSULTATION}

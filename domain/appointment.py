@@ -106,6 +106,12 @@ class AppointmentStart:
     payment_no: str | None = None
     offered: bool = False  # to somebody on the waitlist
     choose_by: datetime | None = None  # called off: another slot or the money, until then
+    reason: Reason = Reason.NONE  # why it was cancelled
+
+    @property
+    def has_work(self) -> bool:
+        """Also a cancelled one: lost before it promised the money back, it does so then."""
+        return self.status.open or (self.status is S.CANCELLED and self.payment_no is not None)
 
 
 def plan(

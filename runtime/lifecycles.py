@@ -226,7 +226,7 @@ async def _appointments(
     connection: AsyncConnection, numbers: list[str], config: HospitalConfig
 ) -> Mapping[str, Start]:
     found = await load_starts(connection, numbers, ZoneInfo(config.hospital.time_zone))
-    return {no: _appointment(start) for no, start in found.items() if start.status.open}
+    return {no: _appointment(start) for no, start in found.items() if start.has_work}
 
 
 async def _consultations(

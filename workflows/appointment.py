@@ -46,7 +46,7 @@ class AppointmentWorkflow:
         self.pay_by = start.booking.pay_by
         self.offered = start.offered
         self.choose_by = start.choose_by
-        self.reason = Reason.NONE
+        self.reason = start.reason
         self.replanned = 0  # how often a deadline moved or another slot was taken
         self.moving = False  # to another slot: others wait
         self.greeted = False

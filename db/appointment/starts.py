@@ -7,7 +7,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.appointment.rows import AppointmentRow, WaitlistRow
-from domain.appointment import AppointmentStart, AppointmentStatus, Terms, plan
+from domain.appointment import AppointmentStart, AppointmentStatus, Reason, Terms, plan
 
 TERMS = TypeAdapter(Terms)
 
@@ -21,6 +21,7 @@ async def load_starts(
         select(
             a.order_no, a.doctor_id, a.department_id, a.starts_at, a.created_at, a.pay_by,
             a.terms, a.status, a.version, a.payment_no, a.schedule_id, a.choose_by,
+            a.reason,
             exists().where(WaitlistRow.order_no == a.order_no).label("offered"),
         ).where(a.order_no.in_(order_nos))
     )  # fmt: skip
@@ -42,6 +43,7 @@ async def load_starts(
             payment_no=row.payment_no,
             offered=row.offered,
             choose_by=row.choose_by,
+            reason=Reason(row.reason),
         )
         for row in rows
     }

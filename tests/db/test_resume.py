@@ -64,7 +64,8 @@ async def test_a_closed_order_has_ended_but_not_what_is_owed_for_it(till: Till) 
     now = datetime.now(UTC)
     await till.clinic.move(order, 1, S.CONFIRMED, at=now, payment_no="P1")
     assert await resumed(till) == {f"appointment/{order}"}
-    await till.clinic.move(order, 2, S.CANCELLED, at=now)
+    await till.clinic.move(order, 2, S.CANCELLED, at=now, payment_no="P1")
+    assert await resumed(till) == {f"appointment/{order}"}  # it has to promise the money back
     refund = await till.owe(RefundCause.PATIENT)
     assert refund is not None
     assert await resumed(till) == {"payment/P1"}
@@ -114,7 +115,7 @@ async def test_a_payment_that_its_consultation_has_not_heard_of(practice: Practi
     assert await resumed(till) == {f"consultation/{number}"}
 
 
-async def test_a_refund_that_was_lost_before_it_was_promised_is_promised_again(
+async def test_a_consultation_that_was_lost_before_it_promised_the_money_back(
     practice: Practice,
 ) -> None:
     lost = await practice.ask(await practice.clinic.someone())

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from activities.payment import OwedRefund
 from domain.access import Capacity
-from domain.appointment import AppointmentStatus
+from domain.appointment import AppointmentStatus, Reason
 from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
 from tests.support.temporal import soon
@@ -88,6 +88,16 @@ class TestBeginningAgain:
         [move] = world.appointments.moves
         assert (move.from_status, move.to_status, move.version) == (status, end, version + 1)
         assert move.payment_no == payment_no
+
+    async def test_one_lost_before_it_gave_the_money_back_does_so(self, world, ending):
+        start = await world.new_appointment()
+        lost = replace(
+            start, status=S.CANCELLED, version=2, payment_no="P-1", reason=Reason.PATIENT
+        )
+        appointment = await world.begin(lost)
+        assert await ending(appointment) == "cancelled"
+        assert world.payments.owed == [OwedRefund("P-1", RefundCause.PATIENT)]
+        assert world.appointments.moves == []  # what the row says stays
 
     async def test_a_deadline_that_passed_meanwhile_is_kept(self, world):
         start = await world.new_appointment()
