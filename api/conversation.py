@@ -193,7 +193,7 @@ async def _read(
         raise Problem("too_large")
     try:
         sent = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):  # a hundred thousand opening brackets
         raise Problem("malformed") from None
     new = _valid(sent)
     if new.type is MessageType.IMAGE and new.file_id is None:
