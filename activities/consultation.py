@@ -49,7 +49,8 @@ class ConsultationActivities:
             news = await record_move(connection, move)
             if not news:
                 return
-            if not ConsultationStatus(move.to_status).open:
+            over = not ConsultationStatus(move.to_status).open
+            if over or move.progress.switched_to is not None:  # nobody is filmed any longer
                 await close_room(connection, self.hospital_id, move.order_no)
             if move.to_status == ConsultationStatus.COMPLETED:
                 await self._enter_visit(connection, move.order_no)

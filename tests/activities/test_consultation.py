@@ -110,6 +110,18 @@ async def test_news_that_is_old_enters_nothing(
     assert await records(practice) == 0
 
 
+async def test_its_video_room_is_closed_when_it_ends_or_goes_on_without(
+    practice: Practice, who: tuple[int, int], activities: ConsultationActivities
+) -> None:
+    closed = "select count(*) from video_room where order_no = :number and closed_at is not null"
+    for more in ({"status": S.REFUNDED}, {"switched_to": TYPES.TEXT}):
+        number = (await ending(practice, who)).order_no
+        await activities.record_consultation(await practice.a_move(number, "joined", came=True))
+        assert await practice.clinic.value(closed, number=number) == 0
+        await activities.record_consultation(await practice.a_move(number, "so", **more))
+        assert await practice.clinic.value(closed, number=number) == 1
+
+
 async def test_of_somebody_who_was_shredded_there_is_no_visit_and_the_order_still_ends(
     practice: Practice, who: tuple[int, int], activities: ConsultationActivities
 ) -> None:
