@@ -14,7 +14,7 @@ from api.orders import Asked
 from api.schemas.consultation import Saying
 from db.consultation import Consultation, NoteKind, write_note
 from domain.access import Action, Caller
-from workflows.commands import Accept, Written
+from workflows.commands import ByDoctor, Written
 from workflows.commands import Command as ByPerson
 
 
@@ -39,7 +39,7 @@ def with_note(by: ByPerson, note_id: int | None) -> object:
 
 
 def by_doctor(caller: Caller) -> Arg:
-    return lambda by, note_id: Accept(by, caller.doctor_id or 0, note_id)
+    return lambda by, note_id: ByDoctor(by, caller.doctor_id or 0, note_id)
 
 
 def reason_of(kind: NoteKind, said: Saying | None) -> Writing | None:

@@ -102,7 +102,7 @@ async def ask_evidence(
     back."""
     writing = Writing(NoteKind.EVIDENCE_WANTED, {"wanted": wanted.wanted})
     return await command(
-        context, caller, id, Action.ASK_EVIDENCE, "ask_evidence", once, with_note, writing
+        context, caller, id, Action.ASK_EVIDENCE, "ask_evidence", once, by_doctor(caller), writing
     )
 
 

@@ -38,8 +38,9 @@ class Reschedule:
 
 
 @dataclass(frozen=True)
-class Accept:
-    """A doctor takes a consultation on, or not. `note_id` is what they wrote."""
+class ByDoctor:
+    """A doctor who is asked takes a consultation on, or not, or wants records first. `note_id` is
+    what they wrote."""
 
     by: Command
     doctor_id: int

@@ -38,7 +38,15 @@ with workflow.unsafe.imports_passed_through():
     from domain.order import SYSTEM
     from domain.payment import PaymentReceived, RefundCause
     from domain.phone_call import CallEnded
-    from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Switched, Written
+    from workflows.commands import (
+        ByDoctor,
+        Command,
+        Extend,
+        Presence,
+        Reassigned,
+        Switched,
+        Written,
+    )
     from workflows.consultation_call import CallingCase
     from workflows.finishing import finish
     from workflows.money import owe_refund, settle
@@ -239,7 +247,7 @@ class ConsultationWorkflow(CallingCase):
     # What people ask for
 
     @workflow.update
-    async def accept(self, wanted: Accept) -> ConsultationStatus:
+    async def accept(self, wanted: ByDoctor) -> ConsultationStatus:
         self._check(Ask.ACCEPT, doctor_id=wanted.doctor_id, judgement=wanted.note_id)
         changed = accepted(self.case, wanted.doctor_id, wanted.by.account_id, workflow.now())
         await self._move("accept", by=wanted.by.actor, note_id=wanted.note_id, **changed)
@@ -248,11 +256,11 @@ class ConsultationWorkflow(CallingCase):
         return self.progress.status
 
     @accept.validator
-    def check_accept(self, wanted: Accept) -> None:
+    def check_accept(self, wanted: ByDoctor) -> None:
         self._check(Ask.ACCEPT, doctor_id=wanted.doctor_id, judgement=wanted.note_id)
 
     @workflow.update
-    async def decline(self, wanted: Accept) -> ConsultationStatus:
+    async def decline(self, wanted: ByDoctor) -> ConsultationStatus:
         """Whoever was asked by name sends the money back; whoever was rung, the next is rung."""
         by = wanted.by.actor
         if self.case.way is not Way.EMERGENCY:
@@ -267,11 +275,11 @@ class ConsultationWorkflow(CallingCase):
         return self.progress.status
 
     @decline.validator
-    def check_decline(self, wanted: Accept) -> None:
+    def check_decline(self, wanted: ByDoctor) -> None:
         self._check(Ask.DECLINE, doctor_id=wanted.doctor_id)
 
     @workflow.update
-    async def ask_evidence(self, wanted: Written) -> ConsultationStatus:
+    async def ask_evidence(self, wanted: ByDoctor) -> ConsultationStatus:
         """Once: the time to accept stands still until the patient has sent what is missing."""
         changed = evidence_wanted(self.case, self.progress, workflow.now())
         await self._move("ask_evidence", by=wanted.by.actor, note_id=wanted.note_id, **changed)
@@ -279,8 +287,8 @@ class ConsultationWorkflow(CallingCase):
         return self.progress.status
 
     @ask_evidence.validator
-    def check_ask_evidence(self, wanted: Written) -> None:
-        self._check(Ask.ASK_EVIDENCE)
+    def check_ask_evidence(self, wanted: ByDoctor) -> None:
+        self._check(Ask.ASK_EVIDENCE, doctor_id=wanted.doctor_id)
 
     @workflow.update
     async def give_evidence(self, wanted: Written) -> ConsultationStatus:
@@ -374,7 +382,7 @@ class ConsultationWorkflow(CallingCase):
         """By the clinic: another doctor is asked."""
         await self._move("reassign", by=wanted.by.actor, doctor_id=wanted.doctor_id)
         show_place(self.case.department_id, wanted.doctor_id)
-        if self.progress.paid_at is not None:
+        if self.progress.paid_at is not None and self.progress.evidence_by is None:
             await self._tell_doctor(Template.CONSULTATION_WAITING)
         return self.progress.status
 

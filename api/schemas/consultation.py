@@ -176,7 +176,9 @@ class ConsultationOrder(Schema):
     evidence_by: dt.datetime | None = Field(description="the doctor asks for records, until then")
     window_ends: dt.datetime | None
     extensions_left: int | None
-    waiting_for: str | None = Field(description="payment, doctor, evidence, patient, conclusion")
+    waiting_for: str | None = Field(
+        description="payment, doctor, evidence, patient, call, conclusion"
+    )
     next_step: str | None = Field(description="what happens by itself at `due`: a code")
     due: dt.datetime | None
     red_flags: list[RedFlagSeen]

@@ -52,6 +52,8 @@ OPEN_TO: dict[Ask, Callable[[Case, Progress], bool]] = {
     Ask.REASSIGN: lambda case, p: p.status is S.PENDING and case.way is Way.NAMED,
 }
 
+BY_WHO_IS_ASKED = frozenset({Ask.ACCEPT, Ask.DECLINE, Ask.ASK_EVIDENCE})
+
 
 def refusal(
     ask: Ask,
@@ -68,7 +70,7 @@ def refusal(
     """
     if not OPEN_TO[ask](case, p):
         return "not_allowed"
-    if ask in (Ask.ACCEPT, Ask.DECLINE) and (code := _unasked(case, p, doctor_id)):
+    if ask in BY_WHO_IS_ASKED and (code := _unasked(case, p, doctor_id)):
         return code
     codes = {
         "judgement_missing": ask is Ask.ACCEPT and case.judged and judgement is None,

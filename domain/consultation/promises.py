@@ -69,7 +69,6 @@ def _steps(case: Case, p: Progress) -> list[Due]:
 def _while_consulting(case: Case, p: Progress) -> list[Due]:
     if p.begins_at is None or p.window_ends is None:
         raise ValueError(f"{case.order_no} is being consulted on and has no window")
-    waiting_for = "patient" if p.answered else "doctor"
     steps = []
     if p.calling_until is not None:
         steps.append(Due(p.calling_until, Step.SETTLE_CALL, "call"))
@@ -77,7 +76,7 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
         steps.append(Due(p.redial_at, Step.REDIAL, "patient"))
     # Nobody is cut off while they talk, or before a call that is to be repeated was.
     ends = max(at for at in (p.window_ends, p.calling_until, p.redial_at) if at is not None)
-    steps.append(Due(ends, Step.END_WINDOW, waiting_for))
+    steps.append(Due(ends, Step.END_WINDOW, _awaited(case, p)))
     if form_of(case, p) is ConsultationType.VIDEO:
         if (absent := expected_by(p)) is not None:
             steps.append(Due(absent, Step.DOCTOR_ABSENT, "doctor"))
@@ -85,3 +84,17 @@ def _while_consulting(case: Case, p: Progress) -> list[Due]:
             asked = p.left_at + case.terms.leave_grace
             steps.append(Due(asked, Step.ASK_TO_CONCLUDE, "conclusion"))
     return steps
+
+
+def _awaited(case: Case, p: Progress) -> str:
+    """By whoever looks at a consultation that goes on. A talk that is over waits for the doctor's
+    conclusion."""
+    form = form_of(case, p)
+    if form is ConsultationType.VIDEO and (p.doctor_here or p.patient_here):
+        if p.doctor_here and p.patient_here:
+            return "call"
+        return "patient" if p.doctor_here else "doctor"
+    if not p.answered:
+        return "doctor"
+    talked = p.talking and form is not ConsultationType.TEXT
+    return "conclusion" if talked else "patient"

@@ -127,6 +127,7 @@ def test_while_records_are_missing_nothing_else_happens() -> None:
 
 
 CAME = {"answered": True, "came": True}
+BOTH_HERE = {"doctor_here": True, "patient_here": True, "talking": True}
 CONSULTING = [
     (TEXT, {}, Step.END_WINDOW, 48 * HOUR, "doctor"),
     (TEXT, {"answered": True}, Step.END_WINDOW, 48 * HOUR, "patient"),
@@ -140,12 +141,17 @@ CONSULTING = [
     (VIDEO, {}, Step.DOCTOR_ABSENT, 10 * MINUTE, "doctor"),
     # Whoever writes has not come.
     (VIDEO, {"answered": True}, Step.DOCTOR_ABSENT, 10 * MINUTE, "doctor"),
-    (VIDEO, {"doctor_here": True}, Step.END_WINDOW, 30 * MINUTE, "doctor"),
+    (VIDEO, CAME | {"doctor_here": True}, Step.END_WINDOW, 30 * MINUTE, "patient"),
+    (VIDEO, CAME | {"patient_here": True}, Step.END_WINDOW, 30 * MINUTE, "doctor"),
+    (VIDEO, CAME | BOTH_HERE, Step.END_WINDOW, 30 * MINUTE, "call"),
     (VIDEO, CAME, Step.END_WINDOW, 30 * MINUTE, "patient"),
     (VIDEO, CAME | {"left_at": NOON}, Step.END_WINDOW, 30 * MINUTE, "patient"),
     (VIDEO, CAME | {"talking": True, "left_at": NOON}, Step.ASK_TO_CONCLUDE,
      2 * MINUTE, "conclusion"),
-    (VIDEO, CAME | {"talking": True}, Step.END_WINDOW, 30 * MINUTE, "patient"),
+    # A talk that is over is to be concluded.
+    (VIDEO, CAME | {"talking": True}, Step.END_WINDOW, 30 * MINUTE, "conclusion"),
+    (PHONE, {"answered": True, "talking": True}, Step.END_WINDOW, 30 * MINUTE, "conclusion"),
+    (VIDEO, CAME | {"talking": True, "switched_to": TEXT}, Step.END_WINDOW, 30 * MINUTE, "patient"),
     (TEXT, {"left_at": NOON, "talking": True}, Step.END_WINDOW, 48 * HOUR, "doctor"),
 ]  # fmt: skip
 

@@ -15,7 +15,7 @@ from domain.message import Template
 from domain.payment import PaymentReceived, RefundCause, Settlement
 from domain.phone_call import CallEnded, Outcome, Refusal
 from tests.support.temporal import refusal_of, soon
-from workflows.commands import Accept, Command, Extend, Presence, Reassigned, Switched, Written
+from workflows.commands import ByDoctor, Command, Extend, Presence, Reassigned, Switched, Written
 from workflows.consultation import ConsultationWorkflow as C
 
 pytestmark = pytest.mark.anyio
@@ -24,7 +24,8 @@ PATIENT = Command(Capacity.OWNER, 11)
 DOCTOR = Command(Capacity.ITS_DOCTOR, 12)
 OTHER = Command(Capacity.CANDIDATE, 13)
 CLINIC = Command(Capacity.OPERATOR, 14)
-ACCEPT = Accept(DOCTOR, 7)
+ACCEPT = ByDoctor(DOCTOR, 7)
+ASK_EVIDENCE = ByDoctor(DOCTOR, 7, 70)
 PAID = PaymentReceived("P-1")
 WRITTEN = Written(DOCTOR, 70)
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -116,7 +117,7 @@ class TestWaitingForADoctor:
 
     async def test_the_doctor_declines(self, world, ending):
         consultation, _ = await paid(world)
-        await consultation.execute_update(C.decline, Accept(DOCTOR, 7, 71))
+        await consultation.execute_update(C.decline, ByDoctor(DOCTOR, 7, 71))
         assert await ending(consultation) == "refunded"
         assert world.consultations.last.reason == "declined"
         assert world.consultations.last.note_id == 71
@@ -127,21 +128,21 @@ class TestWaitingForADoctor:
         free = replace(start.progress, **changes.paid(start.case, None, await world.now()))
         consultation = await world.consult(replace(start, progress=free))
         await world.told(T.CONSULTATION_WAITING)
-        await consultation.execute_update(C.decline, Accept(DOCTOR, 7))
+        await consultation.execute_update(C.decline, ByDoctor(DOCTOR, 7))
         assert await ending(consultation) == "cancelled"
         assert world.payments.owed == []
 
     async def test_of_a_pool_nobody_declines(self, world):
         consultation, _ = await paid(world, way=Way.QUICK)
-        assert (await refusal_of(consultation.execute_update(C.decline, Accept(OTHER, 8))))[
+        assert (await refusal_of(consultation.execute_update(C.decline, ByDoctor(OTHER, 8))))[
             1
         ] == "not_allowed"
 
     async def test_of_a_pool_the_first_who_accepts_has_it(self, world, ending):
         consultation, _ = await paid(world, way=Way.QUICK)
         both = await asyncio.gather(
-            consultation.execute_update(C.accept, Accept(OTHER, 8)),
-            consultation.execute_update(C.accept, Accept(DOCTOR, 9)),
+            consultation.execute_update(C.accept, ByDoctor(OTHER, 8)),
+            consultation.execute_update(C.accept, ByDoctor(DOCTOR, 9)),
             return_exceptions=True,
         )
         assert sorted(isinstance(one, Exception) for one in both) == [False, True]
@@ -183,16 +184,16 @@ class TestWaitingForADoctor:
         consultation, _ = await paid(world)
         await consultation.execute_update(C.reassign, Reassigned(CLINIC, 9))
         assert world.consultations.last.progress.doctor_id == 9
-        for late in (C.accept, C.decline):  # asked for by the first, a moment ago
+        for late in (C.accept, C.decline, C.ask_evidence):  # asked for by the first, a moment ago
             refused = await refusal_of(consultation.execute_update(late, ACCEPT))
             assert refused[1] == "not_allowed"
-        await consultation.execute_update(C.accept, Accept(DOCTOR, 9))
+        await consultation.execute_update(C.accept, ByDoctor(DOCTOR, 9))
 
 
 class TestEvidence:
     async def test_asked_for_and_never_sent(self, world, ending):
         consultation, _ = await paid(world)
-        await consultation.execute_update(C.ask_evidence, WRITTEN)
+        await consultation.execute_update(C.ask_evidence, ASK_EVIDENCE)
         at = world.consultations.last.at
         assert (await refusal_of(consultation.execute_update(C.accept, ACCEPT)))[1] == "not_allowed"
         assert await ending(consultation) == "refunded"
@@ -204,7 +205,7 @@ class TestEvidence:
         consultation, _ = await paid(world)
         began = world.consultations.last.at
         await world.sleep(20 * HOUR)
-        await consultation.execute_update(C.ask_evidence, WRITTEN)
+        await consultation.execute_update(C.ask_evidence, ASK_EVIDENCE)
         asked = world.consultations.last.at
         await world.sleep(10 * HOUR)
         await consultation.execute_update(C.give_evidence, Written(PATIENT, 72))
@@ -213,11 +214,20 @@ class TestEvidence:
         left = timedelta(hours=24) - (asked - began)
         assert near(world.consultations.last.at, given + left)
 
+    async def test_another_doctor_hears_of_it_when_it_came(self, world):
+        consultation, _ = await paid(world)
+        await consultation.execute_update(C.ask_evidence, ASK_EVIDENCE)
+        await consultation.execute_update(C.reassign, Reassigned(CLINIC, 9))
+        await world.idle(consultation)
+        assert world.messages.templates.count(T.CONSULTATION_WAITING) == 1  # told to the first
+        await consultation.execute_update(C.give_evidence, Written(PATIENT, 72))
+        await soon(lambda: world.messages.templates.count(T.CONSULTATION_WAITING) == 2)
+
     async def test_it_is_asked_for_once(self, world):
         consultation, _ = await paid(world)
-        await consultation.execute_update(C.ask_evidence, WRITTEN)
+        await consultation.execute_update(C.ask_evidence, ASK_EVIDENCE)
         await consultation.execute_update(C.give_evidence, Written(PATIENT, 72))
-        assert (await refusal_of(consultation.execute_update(C.ask_evidence, WRITTEN)))[
+        assert (await refusal_of(consultation.execute_update(C.ask_evidence, ASK_EVIDENCE)))[
             1
         ] == "not_allowed"
 
@@ -226,7 +236,7 @@ class TestEvidence:
         assert (await refusal_of(consultation.execute_update(C.accept, ACCEPT)))[
             1
         ] == "judgement_missing"
-        await consultation.execute_update(C.accept, Accept(DOCTOR, 7, 73))
+        await consultation.execute_update(C.accept, ByDoctor(DOCTOR, 7, 73))
         assert world.consultations.last.note_id == 73
 
 
@@ -547,10 +557,10 @@ class TestEmergency:
         world.consultations.on_duty = [5, 6]
         consultation, _ = await paid(world, way=EMERGENCY)
         await soon(lambda: "ring" in world.consultations.events)
-        assert (await refusal_of(consultation.execute_update(C.accept, Accept(OTHER, 6))))[
+        assert (await refusal_of(consultation.execute_update(C.accept, ByDoctor(OTHER, 6))))[
             1
         ] == "not_rung"
-        await consultation.execute_update(C.accept, Accept(DOCTOR, 5))
+        await consultation.execute_update(C.accept, ByDoctor(DOCTOR, 5))
         await consultation.signal(C.answered)
         assert await ending(consultation) == "completed"
         assert world.consultations.events.count("ring") == 1
@@ -571,7 +581,7 @@ class TestEmergency:
         consultation, _ = await paid(world, way=EMERGENCY)
         await soon(lambda: "ring" in world.consultations.events)
         at = await world.now()
-        await consultation.execute_update(C.decline, Accept(OTHER, 5))
+        await consultation.execute_update(C.decline, ByDoctor(OTHER, 5))
         await soon(lambda: world.consultations.events.count("ring") == 2)
         assert world.consultations.last.at - at < timedelta(seconds=30)
         assert world.consultations.last.progress.rung == (5, 6)
@@ -582,7 +592,7 @@ class TestEmergency:
         await world.sleep(2 * MINUTE + timedelta(seconds=10))
         await soon(lambda: world.consultations.last.progress.rung == (5, 6, 8))
         all_at_once = await asyncio.gather(
-            *(consultation.execute_update(C.accept, Accept(OTHER, n)) for n in (5, 6, 8)),
+            *(consultation.execute_update(C.accept, ByDoctor(OTHER, n)) for n in (5, 6, 8)),
             return_exceptions=True,
         )
         assert [one for one in all_at_once if one == "consulting"] == ["consulting"]
