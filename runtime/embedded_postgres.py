@@ -5,6 +5,7 @@ it may trust every connection. As root it runs under an unprivileged user, becau
 refuses to run as root.
 """
 
+import fcntl
 import importlib.util
 import os
 import pwd
@@ -14,8 +15,8 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -250,24 +251,38 @@ def _who_runs_it(data_dir: Path) -> tuple[int | None, int | None]:
 
 
 def _system_user() -> pwd.struct_passwd:
-    for _ in range(20):
-        with suppress(KeyError):
-            return pwd.getpwnam(SYSTEM_USER)
-        try:
-            made = subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--shell", _NO_LOGIN, SYSTEM_USER],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        except FileNotFoundError as missing:
-            raise PostgresError(
-                "PostgreSQL does not run as root and there is no `useradd` to make a user for it: "
-                "start as an ordinary user"
-            ) from missing
-        if made.returncode:  # somebody else holds the lock on /etc/passwd, or was faster
-            time.sleep(0.25)
+    """`useradd` looks for the name before it locks its files: of two at once, the second gives the
+    name another number, and what belongs to the first number is nobody's. So one at a time."""
+    with _one_at_a_time():
+        for _ in range(20):
+            with suppress(KeyError):
+                return pwd.getpwnam(SYSTEM_USER)
+            try:
+                made = subprocess.run(
+                    ["useradd", "--system", "--no-create-home", "--shell", _NO_LOGIN, SYSTEM_USER],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+            except FileNotFoundError as missing:
+                raise PostgresError(
+                    "PostgreSQL does not run as root and there is no `useradd` to make a user for "
+                    "it: start as an ordinary user"
+                ) from missing
+            if made.returncode:  # another program holds the lock on /etc/passwd
+                time.sleep(0.25)
     raise PostgresError(f"the user {SYSTEM_USER} could not be made: {made.stderr.strip()}")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Among all of ours on this machine: whoever makes users here may open the directory."""
+    directory = os.open("/etc", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _let_through(directory: Path) -> None:

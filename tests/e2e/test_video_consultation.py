@@ -67,6 +67,6 @@ async def they_talk(patient: Patient, doctor: Visitor, order: dict) -> None:
         await asyncio.gather(one.watch(), other.watch())
         await asyncio.gather(one.sees_and_hears(20), other.sees_and_hears(20))
         async with asyncio.timeout(30):
-            # Until the house has seen the doctor come.
-            while patient.order(order)["waitingFor"] != "patient":  # noqa: ASYNC110
+            # Until the house has seen both come: nobody is waited for but the talk's end.
+            while patient.order(order)["waitingFor"] != "call":  # noqa: ASYNC110
                 await asyncio.sleep(0.2)

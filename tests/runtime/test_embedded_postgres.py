@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: starts, keeps what it has, recovers from a killed parent."""
 
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -72,6 +73,33 @@ def test_a_killed_parent_leaves_no_server_and_a_usable_cluster(tmp_path: Path, n
         assert one(server.url, "SELECT 1") == 1
         assert not _alive(int(server_pid))
     assert Path(socket_dir) == tmp_path / name or not Path(socket_dir).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes users")
+def test_two_first_starts_at_once_make_one_user() -> None:
+    name = f"hospital-test-{os.getpid()}"
+    program = (
+        "import sys; from runtime import embedded_postgres as it;"
+        "it.SYSTEM_USER = sys.argv[1]; sys.stdin.readline(); print(it._system_user().pw_uid)"
+    )
+    try:
+        starts = [
+            subprocess.Popen(
+                [sys.executable, "-c", program, name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(4)
+        ]
+        for start in starts:
+            assert start.stdin is not None
+            start.stdin.write("now\n")
+            start.stdin.flush()
+        numbers = {int(start.communicate()[0]) for start in starts}
+        assert numbers == {pwd.getpwnam(name).pw_uid}
+    finally:
+        subprocess.run(["userdel", name], check=False, capture_output=True)
 
 
 def _alive(pid: int, patience: float = 5) -> bool:

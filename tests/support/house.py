@@ -129,8 +129,9 @@ class House:
     def close(self) -> None:
         for name in reversed(list(self.rooms)):
             self.stop(name)
-        self.temporal.stop()
-        self.postgres.stop()
+        for part in ("temporal", "postgres"):  # an opening that failed has not come to both
+            if part in vars(self):
+                vars(self)[part].stop()
 
     @property
     def url(self) -> str:
