@@ -20,6 +20,7 @@ from api.streams import Streams
 from api.tokens import AccessTokens
 from runtime.consents import load_consents
 from runtime.entry import Entry, enter
+from runtime.garbage import settle_garbage
 from runtime.gateways import open_payments, open_sms, open_storage, open_video
 from runtime.lifecycles import TemporalLifecycles
 from runtime.red_flags import load_red_flags
@@ -65,6 +66,7 @@ async def _serve(args: argparse.Namespace) -> int:
             server_header=False,
         )
         await warm(context.engine)
+        settle_garbage()
         server = Server(config, context.streams)
         await server.serve([bound] if bound else None)
     return 0 if server.started else 1

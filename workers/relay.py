@@ -31,6 +31,7 @@ from db.housekeeping import tidy
 from db.outbox import CHANNEL
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
+from runtime.garbage import settle_garbage
 from runtime.gateways import open_storage, open_video
 from runtime.lifecycles import Start, TemporalLifecycles
 from runtime.metrics import Metrics, served
@@ -264,6 +265,7 @@ async def _serve(args: argparse.Namespace) -> int:
             watching = keep_watching(watcher, entry.settings.database_url)
             await stack.enter_async_context(running(watching))
         relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
+        settle_garbage()
         await relay_until(stop, rung, relay)
     return 0
 

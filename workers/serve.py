@@ -24,6 +24,7 @@ from activities.work_item import WorkItemActivities
 from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
+from runtime.garbage import settle_garbage
 from runtime.gateways import open_email, open_payments, open_sms, open_voice
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
@@ -95,6 +96,7 @@ async def _serve(args: argparse.Namespace) -> int:
         activities = open_activities(entry, client, stack)
         for queue in args.queues or list(QUEUES):
             await stack.enter_async_context(worker(client, queue, activities))
+        settle_garbage()
         await stop.wait()
     return 0
 
