@@ -6,14 +6,15 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 
+from activities.gateways.video import NoSuchRoom, VideoGateway, VideoUnavailable
 from db.consultation import (
     enter_visit,
     find_consultation_by_number,
     record_move,
 )
-from db.duty import note_ring, on_duty
+from db.duty import on_duty
 from db.keyring import Keyring
-from db.video import close_room, was_there
+from db.video import close_room, load_room, was_there
 from domain.consultation import ConsultationMove, ConsultationStatus
 from domain.duty import DutyType
 
@@ -40,6 +41,7 @@ class ConsultationActivities:
     keyring: Keyring
     hospital_id: int
     seen_within: timedelta  # on duty is who was seen this lately
+    video: VideoGateway | None = None
 
     @activity.defn
     async def record_consultation(self, move: ConsultationMove) -> None:
@@ -64,9 +66,19 @@ class ConsultationActivities:
 
     @activity.defn
     async def doctor_came(self, expected: Expected) -> bool:
-        """Whether they were in the room, however late the news of it."""
+        """Whether they were in the room, however late the news of it. Who watches the rooms may be
+        away: so whether they are in it now is asked of the video server itself."""
         async with self.engine.connect() as connection:
-            return await was_there(connection, expected.order_no, "doctor", expected.since)
+            if await was_there(connection, expected.order_no, "doctor", expected.since):
+                return True
+            room = await load_room(connection, self.keyring, expected.order_no)
+        if room is None or self.video is None:
+            return False
+        try:
+            sitting = await self.video.participants(room.number)
+        except (NoSuchRoom, VideoUnavailable):
+            return False  # then nobody can be there
+        return any(seat.role == "doctor" and seat.display in sitting for seat in room.seats)
 
     async def _enter_visit(self, connection: AsyncConnection, order_no: str) -> None:
         order = await find_consultation_by_number(connection, self.hospital_id, order_no)
@@ -90,8 +102,9 @@ class ConsultationActivities:
 
     @activity.defn
     async def next_to_ring(self, so_far: Ringing) -> Ringing:
-        """The first doctor on duty who was not rung yet; when all were, all of them once more."""
-        async with self.engine.begin() as connection:
+        """The first doctor on duty who was not rung yet; when all were, all of them once more.
+        Asked again, the same: that they were rung is written with the order's move."""
+        async with self.engine.connect() as connection:
             order = await find_consultation_by_number(connection, self.hospital_id, so_far.order_no)
             if order is None:
                 raise LookupError(f"consultation {so_far.order_no} has no row")
@@ -103,8 +116,5 @@ class ConsultationActivities:
                 self.seen_within,
                 but_not=order.account_id,
             )
-            fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
-            ringing = tuple(fresh[:1] or doctors)
-            for doctor in ringing:
-                await note_ring(connection, doctor)
-        return Ringing(so_far.order_no, ringing)
+        fresh = [doctor for doctor in doctors if doctor not in so_far.doctors]
+        return Ringing(so_far.order_no, tuple(fresh[:1] or doctors))

@@ -25,7 +25,7 @@ from db.appointment import BookingRules
 from runtime.build import BUILD
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.garbage import settle_garbage
-from runtime.gateways import open_email, open_payments, open_sms, open_voice
+from runtime.gateways import open_email, open_payments, open_sms, open_video, open_voice
 from runtime.lifecycles import TemporalLifecycles
 from runtime.message_texts import load_message_texts
 from runtime.metrics import served
@@ -125,6 +125,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.keyring,
         entry.config.hospital.id,
         entry.config.policies.consultation.seen_within,
+        open_video(entry.settings, stack),
     )
     work_items = WorkItemActivities(engine, entry.config.hospital.id)
     messages = MessageActivities(

@@ -29,13 +29,14 @@ with workflow.unsafe.imports_passed_through():
         given_until,
         paid,
         prolonged,
+        reassigned,
         silence_is_free,
         somebody_came_or_left,
         switched,
     )
     from domain.consultation.endings import news_of, refund_cause
     from domain.message import Template
-    from domain.order import SYSTEM
+    from domain.order import SYSTEM, Actor
     from domain.payment import PaymentReceived, RefundCause
     from domain.phone_call import CallEnded
     from workflows.commands import (
@@ -174,7 +175,7 @@ class ConsultationWorkflow(CallingCase):
             if self.progress is not before:
                 return  # something happened meanwhile
             self.progress = replace(before, answered=written)
-        status, reason = silence_is_free(self.progress)
+        status, reason = silence_is_free(self.case, self.progress)
         await self._end(status, "window_over", reason)
 
     async def _ring(self) -> None:
@@ -238,7 +239,8 @@ class ConsultationWorkflow(CallingCase):
         p, now = self.progress, workflow.now()
         if p.status is S.CONSULTING:
             changed = somebody_came_or_left(self.case, p, seen.role, here=seen.present, now=now)
-            await self._move("joined" if seen.present else "left", **changed)
+            by = Actor(seen.role, p.doctor_account_id if seen.role == "doctor" else None)
+            await self._move("joined" if seen.present else "left", by=by, **changed)
 
     @workflow.signal(name="call_ended")
     async def hear_call_ended(self, ended: CallEnded) -> None:
@@ -380,7 +382,8 @@ class ConsultationWorkflow(CallingCase):
     @workflow.update
     async def reassign(self, wanted: Reassigned) -> ConsultationStatus:
         """By the clinic: another doctor is asked."""
-        await self._move("reassign", by=wanted.by.actor, doctor_id=wanted.doctor_id)
+        changed = reassigned(self.progress, wanted.doctor_id, workflow.now())
+        await self._move("reassign", by=wanted.by.actor, **changed)
         show_place(self.case.department_id, wanted.doctor_id)
         if self.progress.paid_at is not None and self.progress.evidence_by is None:
             await self._tell_doctor(Template.CONSULTATION_WAITING)

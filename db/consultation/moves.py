@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.bell import call
 from db.consultation.rows import ConsultationRow, HealthRecordRow
 from db.consultation.starts import PROGRESS, case_of
+from db.duty import note_rings
 from db.journal import append_timeline
 from domain.consultation import Case, ConsultationMove, ConsultationStatus, Progress, next_step
 
@@ -16,6 +17,15 @@ C = ConsultationRow
 KEEP_NOTE = text(
     """update consultation set note_ids = note_ids || cast(:note_id as bigint)
         where id = :id and not :note_id = any(note_ids)"""
+)
+# After a switch a word is owed anew, and the workflow hears of the first one again: of one that was
+# written since, the row tells.
+OWE_A_WORD = text(
+    """update consultation c
+          set answered_at = (select min(m.created_at) from consultation_message m
+                              where m.order_no = c.order_no and m.side = 'doctor'
+                                and m.created_at >= :at)
+        where c.id = :id"""
 )
 
 
@@ -58,6 +68,11 @@ async def record_move(connection: AsyncConnection, move: ConsultationMove) -> bo
                 progress=PROGRESS.dump_python(move.progress, mode="json"),
             )
         )
+        if move.event == "ring":
+            rung = move.progress.rung
+            await note_rings(connection, [d for d in rung if d not in row.rung] or rung)
+        if move.event == "switch" and not move.progress.answered:
+            await connection.execute(OWE_A_WORD, {"id": row.id, "at": move.at})
     if move.note_id is not None:
         await connection.execute(KEEP_NOTE, {"id": row.id, "note_id": move.note_id})
     await append_timeline(connection, move)

@@ -10,6 +10,7 @@ from domain.consultation.words import (
     Progress,
     Reason,
     Way,
+    did_their_part,
     expected_by,
 )
 from domain.phone_call import CallEnded, Outcome, redials
@@ -17,6 +18,7 @@ from domain.phone_call import CallEnded, Outcome, redials
 Changes = dict[str, Any]
 S = ConsultationStatus
 RINGING = timedelta(minutes=3)  # both phones, at most
+TIME_TO_LOOK = timedelta(minutes=30)  # that whoever is asked anew has at least, before it goes back
 
 
 def paid(case: Case, payment_no: str | None, at: datetime) -> Changes:
@@ -45,11 +47,11 @@ def accepted(case: Case, doctor_id: int, account_id: int, now: datetime) -> Chan
     }
 
 
-def silence_is_free(progress: Progress) -> tuple[ConsultationStatus, Reason]:
-    """How it ends when its time is over: a doctor who never answered is not paid for."""
-    if progress.answered:
+def silence_is_free(case: Case, p: Progress) -> tuple[ConsultationStatus, Reason]:
+    """How it ends when its time is over: a doctor who was never there is not paid for."""
+    if did_their_part(case, p):
         return S.COMPLETED, Reason.WINDOW
-    return come_to_nothing(progress), Reason.NO_ANSWER
+    return come_to_nothing(p), Reason.NO_ANSWER
 
 
 def somebody_came_or_left(
@@ -81,6 +83,7 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
     changes: Changes = {
         "calling_until": None,
         "answered": p.answered or there,
+        "came": p.came or there,
         "redial_at": now + case.terms.redial_after if again else None,
     }
     if talked and not p.talking:
@@ -90,9 +93,17 @@ def call_ended(case: Case, p: Progress, call: CallEnded, now: datetime) -> Chang
 
 def switched(case: Case, p: Progress, to: ConsultationType, now: datetime) -> Changes:
     """The video call would not work. Nothing is paid again, and the time begins anew: of an agreed
-    talk from its time on. What the doctor added stays added."""
-    until = max(now, p.begins_at or now) + talk_limit(case, p)
-    return {"switched_to": to, "window_ends": until, "left_at": None}
+    talk from its time on. What the doctor added stays added. A word that was to hold the patient
+    until the call, or a look at the room before its time, is no answer: one is owed as before."""
+    begins_at = max(now, p.begins_at or now)
+    came = p.came or (p.doctor_here and begins_at == now)
+    return {
+        "switched_to": to,
+        "window_ends": begins_at + talk_limit(case, p),
+        "left_at": None,
+        "came": came,
+        "answered": came,
+    }
 
 
 def dialled(case: Case, p: Progress, now: datetime) -> Changes:
@@ -122,23 +133,36 @@ def _talk_began(case: Case, p: Progress, now: datetime) -> Changes:
 
 
 def evidence_wanted(case: Case, p: Progress, now: datetime) -> Changes:
-    """The time to accept stands still until the patient has sent what is missing."""
+    """The time to accept stands still until the patient has sent what is missing: of an agreed talk
+    before its time, or it would be lost by waiting."""
+    evidence_by = now + case.terms.evidence_within
+    if case.scheduled_at is not None:
+        evidence_by = min(evidence_by, max(case.scheduled_at, now + TIME_TO_LOOK))
     return {
         "asked_for_evidence": True,
-        "evidence_by": now + case.terms.evidence_within,
+        "evidence_by": evidence_by,
         "time_to_accept": max(p.accept_by - now, timedelta(0)) if p.accept_by else timedelta(0),
     }
 
 
 def evidence_given(case: Case, p: Progress, now: datetime) -> Changes:
-    """The doctor is told that it came; reminders that fell due meanwhile are behind."""
+    """The doctor is told that it came, and has time to read it; reminders that fell due meanwhile
+    are behind."""
     paid_at = p.paid_at or now
     behind = sum(paid_at + after <= now for after in case.terms.escalate_after)
     return {
         "evidence_by": None,
-        "accept_by": now + p.time_to_accept,
+        "accept_by": now + max(p.time_to_accept, TIME_TO_LOOK),
         "reminded": max(p.reminded, behind),
     }
+
+
+def reassigned(p: Progress, doctor_id: int, now: datetime) -> Changes:
+    """Another doctor is asked, and has time to look."""
+    changes: Changes = {"doctor_id": doctor_id}
+    if p.accept_by is not None and p.evidence_by is None:
+        changes["accept_by"] = max(p.accept_by, now + TIME_TO_LOOK)
+    return changes
 
 
 def prolonged(case: Case, p: Progress, now: datetime) -> Changes:

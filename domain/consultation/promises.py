@@ -4,7 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from domain.consultation.words import Case, ConsultationType, Progress, expected_by, form_of
+from domain.consultation.words import (
+    Case,
+    ConsultationType,
+    Progress,
+    did_their_part,
+    expected_by,
+    form_of,
+)
 from domain.consultation.words import ConsultationStatus as S
 
 
@@ -94,7 +101,7 @@ def _awaited(case: Case, p: Progress) -> str:
         if p.doctor_here and p.patient_here:
             return "call"
         return "patient" if p.doctor_here else "doctor"
-    if not p.answered:
+    if not did_their_part(case, p):
         return "doctor"
     talked = p.talking and form is not ConsultationType.TEXT
     return "conclusion" if talked else "patient"

@@ -140,7 +140,7 @@ class Progress:
     extended: int = 0
     switched_to: ConsultationType | None = None  # video that would not work
     answered: bool = False  # the doctor wrote, came, or was on the phone
-    came: bool = False  # video: the doctor was there in the time of the talk; words do not count
+    came: bool = False  # the doctor was there in the time of the talk; words do not count
     talking: bool = False  # video: both were there; phone: they talked
     doctor_here: bool = False
     patient_here: bool = False
@@ -157,6 +157,15 @@ class Progress:
 def form_of(case: Case, progress: Progress) -> ConsultationType:
     """How they talk now: a video call that would not work goes on by phone or text."""
     return progress.switched_to or case.type
+
+
+def did_their_part(case: Case, p: Progress) -> bool:
+    """Whether the doctor gave what this is paid for: of a text a word, of a talk their presence,
+    in the video room or on the line, whether or not the patient was there."""
+    form = form_of(case, p)
+    if form is ConsultationType.TEXT:
+        return p.answered
+    return p.came or (form is ConsultationType.VIDEO and p.doctor_here)
 
 
 def expected_by(p: Progress) -> datetime | None:

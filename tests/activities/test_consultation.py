@@ -2,15 +2,17 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from activities.consultation import ConsultationActivities, Ringing
+from activities.consultation import ConsultationActivities, Expected, Ringing
+from activities.gateways.video import NoSuchRoom, VideoGateway, VideoUnavailable
 from activities.message import Outgoing
 from db.duty import set_duty
 from db.keyring import Keyring
+from db.video import open_room, take_seat
 from domain.consultation import ConsultationMove
 from domain.consultation import ConsultationStatus as S
 from domain.duty import DutyType
@@ -166,9 +168,26 @@ async def test_who_was_rung_comes_behind_the_others_at_the_next_emergency(
     practice: Practice, who: tuple[int, int], activities: ConsultationActivities
 ) -> None:
     first, second = await on_duty(practice, 2)
+    for turn in ((first,), (second,), (first,)):
+        number = await emergency(practice, who)
+        for _ in range(2):  # asked again, nobody lost a turn
+            assert (await activities.next_to_ring(Ringing(number, ()))).doctors == turn
+        move = await practice.a_move(number, "ring", rung=turn)
+        for _ in range(2):
+            await activities.record_consultation(move)
+
+
+async def test_when_all_are_rung_once_more_all_of_them_come_behind(
+    practice: Practice, who: tuple[int, int], activities: ConsultationActivities
+) -> None:
+    doctors = tuple(await on_duty(practice, 2))
+    late = (await on_duty(practice, 1))[0]
     number = await emergency(practice, who)
-    found = [(await activities.next_to_ring(Ringing(number, ()))).doctors for _ in range(3)]
-    assert found == [(first,), (second,), (first,)]
+    for _ in range(2):
+        move = await practice.a_move(number, "ring", rung=doctors)
+        await activities.record_consultation(move)
+    another = await emergency(practice, who)
+    assert (await activities.next_to_ring(Ringing(another, ()))).doctors == (late,)
 
 
 async def test_nobody_on_duty_is_nobody_to_ring(
@@ -197,6 +216,44 @@ async def test_doctors_are_not_rung_to_their_own_emergency(
 async def test_an_order_without_a_row_is_a_fault(activities: ConsultationActivities) -> None:
     with pytest.raises(LookupError, match="C0 has no row"):
         await activities.next_to_ring(Ringing("C0", ()))
+
+
+# Video
+
+
+class Rooms:
+    """A video server that knows who sits in its rooms, or is away."""
+
+    def __init__(self, *sitting: str, away: Exception | None = None) -> None:
+        self.sitting, self.away = frozenset(sitting), away
+
+    async def participants(self, number: int) -> frozenset[str]:
+        if self.away:
+            raise self.away
+        return self.sitting
+
+
+async def test_who_is_in_the_room_has_come_also_when_nobody_watched(
+    practice: Practice, who: tuple[int, int], activities: ConsultationActivities
+) -> None:
+    clinic = practice.clinic
+    number, since = await practice.ask(who, TYPES.VIDEO), datetime.now(UTC)
+    async with clinic.engine.begin() as connection:
+        await open_room(connection, clinic.keyring, 1, number)
+        await take_seat(connection, clinic.keyring, number, who[0], "patient")
+        room = await take_seat(connection, clinic.keyring, number, 7, "doctor")
+    assert room is not None
+    patient, doctor = (seat.display for seat in room.seats)
+
+    async def came(rooms: Rooms) -> bool:
+        seeing = replace(activities, video=cast("VideoGateway", rooms))
+        return await seeing.doctor_came(Expected(number, since))
+
+    assert await came(Rooms(patient, doctor))
+    assert not await came(Rooms(patient))
+    for away in (NoSuchRoom("janus:426"), VideoUnavailable("janus:away")):
+        assert not await came(Rooms(away=away))
+    assert not await activities.doctor_came(Expected(number, since))
 
 
 # The doctor's phone

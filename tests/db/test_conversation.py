@@ -1,6 +1,7 @@
 """Messages: in one order, sealed, counted, read."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from db.conversation import find_talk, mark_read, messages_after, news_of, readings_of, unread
 from db.conversation.news import MOST
 from db.keyring import Keyring
+from domain.consultation import ConsultationType
 from domain.conversation import Side
 from tests.support.booking import Clinic
 from tests.support.talks import Conversation
@@ -81,6 +83,25 @@ async def test_the_doctors_first_word_is_told_to_the_workflow_once(talk: Convers
     assert promises == ["consultation/answered"]
     await talk.write(D, "later")
     assert await talk.clinic.value("select answered_at from consultation") == answered
+
+
+async def test_after_a_switch_a_word_is_owed_and_told_anew(talk: Conversation) -> None:
+    await talk.write(D, "one moment")
+    await talk.becomes("switch", switched_to=ConsultationType.PHONE, answered=True)  # they had met
+    assert await talk.clinic.value("select answered_at from consultation") is not None
+    await talk.becomes("switch", switched_to=ConsultationType.TEXT, answered=False)
+    assert await talk.clinic.value("select answered_at from consultation") is None
+    await talk.write(D, "now by text")
+    assert await talk.clinic.value("select answered_at from consultation") is not None
+    promises = await talk.clinic.ids("select workflow || '/' || signal from outbox")
+    assert promises == ["consultation/answered", "consultation/answered"]
+
+
+async def test_a_word_between_a_switch_and_its_row_counts(talk: Conversation) -> None:
+    switched_at = datetime.now(UTC)
+    await talk.write(D, "before the row told of it")
+    await talk.becomes("switch", at=switched_at, switched_to=ConsultationType.TEXT, answered=False)
+    assert await talk.clinic.value("select answered_at from consultation") is not None
 
 
 async def test_reading_goes_forward_and_never_beyond_the_end(talk: Conversation) -> None:

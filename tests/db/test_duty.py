@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.catalogue import load_config
 from db.credential import KeptCredential, keep_credential
-from db.duty import duty_of, note_ring, on_duty, online_among, set_duty
+from db.duty import duty_of, note_rings, on_duty, online_among, set_duty
 from db.keyring import Keyring
 from domain.duty import DutyType
 from tests.support.catalogue import a_config, a_doctor
@@ -35,7 +35,7 @@ class Ward:
 
     async def rung(self, doctor_id: int) -> None:
         async with self.engine.begin() as connection:
-            await note_ring(connection, doctor_id)
+            await note_rings(connection, [doctor_id])
 
     async def later(self, minutes: int) -> None:
         """All that is written was this much earlier."""

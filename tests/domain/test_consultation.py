@@ -150,7 +150,9 @@ CONSULTING = [
      2 * MINUTE, "conclusion"),
     # A talk that is over is to be concluded.
     (VIDEO, CAME | {"talking": True}, Step.END_WINDOW, 30 * MINUTE, "conclusion"),
-    (PHONE, {"answered": True, "talking": True}, Step.END_WINDOW, 30 * MINUTE, "conclusion"),
+    (PHONE, CAME | {"talking": True}, Step.END_WINDOW, 30 * MINUTE, "conclusion"),
+    # Whoever writes has not rung.
+    (PHONE, {"answered": True}, Step.END_WINDOW, 30 * MINUTE, "doctor"),
     (VIDEO, CAME | {"talking": True, "switched_to": TEXT}, Step.END_WINDOW, 30 * MINUTE, "patient"),
     (TEXT, {"left_at": NOON, "talking": True}, Step.END_WINDOW, 48 * HOUR, "doctor"),
 ]  # fmt: skip

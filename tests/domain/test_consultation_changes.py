@@ -174,6 +174,19 @@ def test_switching_never_ends_a_talk_before_its_agreed_time() -> None:
     assert found["window_ends"] == NOON + 6 * HOUR + 30 * MINUTE
 
 
+@pytest.mark.parametrize("to", [PHONE, TEXT])
+def test_what_held_the_patient_until_the_call_is_no_answer_after_a_switch(
+    to: ConsultationType,
+) -> None:
+    case, early = a_case(VIDEO), {"begins_at": NOON + HOUR}
+    for so_far in ({"answered": True}, {"answered": True, "doctor_here": True} | early):
+        found = switched(case, replace(consulting(VIDEO), **so_far), to, NOON + MINUTE)
+        assert (found["answered"], found["came"]) == (False, False)
+    for so_far in ({"came": True}, {"doctor_here": True}):
+        found = switched(case, consulting(VIDEO, **so_far), to, NOON + MINUTE)
+        assert (found["answered"], found["came"]) == (True, True)
+
+
 def test_switching_takes_nothing_away_that_the_doctor_added() -> None:
     case, p = a_case(VIDEO), consulting(VIDEO)
     p = replace(p, **prolonged(case, p, NOON))
@@ -210,7 +223,7 @@ def test_a_call_that_found_nobody_is_repeated_twice_and_a_doctor_on_the_line_has
     p = consulting(PHONE, calls=attempt, calling_until=NOON + HOUR)
     found = call_ended(a_case(PHONE), p, CallEnded("T-1", attempt, outcome, 0, NOON), NOON)
     again = outcome is not Outcome.TALKED and attempt < 3
-    assert (found["calling_until"], found["answered"]) == (None, there)
+    assert (found["calling_until"], found["answered"], found["came"]) == (None, there, there)
     assert found["redial_at"] == (NOON + MINUTE if again else None)
     assert found.get("talking", False) is (outcome is Outcome.TALKED)
 
@@ -294,7 +307,31 @@ def test_a_doctor_who_never_answered_is_not_paid(
     answered: bool, payment_no: str | None, status: S, reason: Reason
 ) -> None:
     p = consulting(TEXT, answered=answered, payment_no=payment_no)
-    assert silence_is_free(p) == (status, reason)
+    assert silence_is_free(a_case(TEXT), p) == (status, reason)
+
+
+@pytest.mark.parametrize(
+    ("type", "so_far", "earned"),
+    [
+        (TEXT, {"answered": True}, True),
+        # A talk is not paid for with words.
+        (PHONE, {"answered": True}, False),
+        (PHONE, {"came": True}, True),
+        (VIDEO, {"answered": True}, False),
+        (VIDEO, {"came": True}, True),
+        (VIDEO, {"doctor_here": True}, True),
+        # Nor is what it was switched to, by what was before.
+        (VIDEO, {"came": True, "switched_to": PHONE}, True),
+        (VIDEO, {"doctor_here": True, "switched_to": PHONE}, False),
+        (VIDEO, {"answered": True, "switched_to": PHONE}, False),
+        (VIDEO, {"answered": True, "switched_to": TEXT}, True),
+    ],
+)
+def test_a_doctor_is_paid_for_what_was_paid_for(
+    type: ConsultationType, so_far: dict[str, Any], earned: bool
+) -> None:
+    status, _ = silence_is_free(a_case(type), consulting(type, payment_no="P-1", **so_far))
+    assert status is (S.COMPLETED if earned else S.REFUNDED)
 
 
 def test_only_what_was_paid_is_refunded() -> None:

@@ -37,7 +37,7 @@ BY_STEP: dict[Step, Change] = {
     Step.ASK_TO_CONCLUDE: lambda case, p, now: {"left_at": None},
     Step.REDIAL: changes.dialled,
     Step.SETTLE_CALL: changes.not_dialled,
-    Step.END_WINDOW: lambda case, p, now: {"status": changes.silence_is_free(p)[0]},
+    Step.END_WINDOW: lambda case, p, now: {"status": changes.silence_is_free(case, p)[0]},
 }  # fmt: skip
 # As it does what people ask for; whatever else is asked ends the order.
 BY_PEOPLE: dict[Ask, Change] = {

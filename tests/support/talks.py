@@ -104,12 +104,14 @@ class Conversation:
     def doctors(self, context: Context) -> dict[str, str]:
         return as_caller(context, self.doctor_account, Role.DOCTOR, doctor_id=self.doctor)
 
-    async def becomes(self, **changed: Any) -> None:
+    async def becomes(
+        self, event: str = "changed", at: datetime | None = None, **changed: Any
+    ) -> None:
         """As its workflow writes it."""
         self.progress = replace(self.progress, version=self.progress.version + 1, **changed)
         p = self.progress
         move = ConsultationMove(
-            self.order_no, p.version, "changed", p.status, datetime.now(UTC), "system", None,
+            self.order_no, p.version, event, p.status, at or datetime.now(UTC), "system", None,
             progress=p,
         )  # fmt: skip
         async with self.clinic.engine.begin() as connection:

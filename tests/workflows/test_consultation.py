@@ -441,12 +441,36 @@ class TestSwitching:
         assert world.consultations.last.reason == "no_answer"
         assert near(world.consultations.last.at, at + 30 * MINUTE)
 
+    async def test_a_word_before_the_switch_earns_no_call_that_never_came(self, world, ending):
+        consultation, _ = await accepted(world, VIDEO)
+        await consultation.signal(C.answered)
+        await consultation.execute_update(C.switch, Switched(PATIENT, PHONE))
+        assert await ending(consultation) == "refunded"
+        assert world.consultations.last.reason == "no_answer"
+        assert world.payments.owed == ALL_BACK
+
+    async def test_by_text_a_word_is_owed_after_the_switch(self, world, ending):
+        consultation, _ = await accepted(world, VIDEO)
+        await consultation.signal(C.answered)
+        await consultation.execute_update(C.switch, Switched(PATIENT, ConsultationType.TEXT))
+        assert not world.consultations.last.progress.answered
+        await consultation.signal(C.answered)
+        assert await ending(consultation) == "completed"
+        assert world.consultations.last.reason == "window"
+
 
 def ended(attempt, outcome, at):
     return CallEnded(f"L-{attempt}", attempt, outcome, 0, at)
 
 
 class TestPhone:
+    async def test_words_alone_earn_no_call(self, world, ending):
+        consultation, _ = await accepted(world, PHONE)
+        await consultation.signal(C.answered)
+        assert await ending(consultation) == "refunded"
+        assert world.consultations.last.reason == "no_answer"
+        assert world.payments.owed == ALL_BACK
+
     async def test_a_talk(self, world, ending):
         consultation, _ = await accepted(world, PHONE)
         await consultation.execute_update(C.call, DOCTOR)
