@@ -36,7 +36,7 @@ from workflows.appointment import AppointmentWorkflow
 from workflows.consultation import ConsultationWorkflow
 from workflows.message import MessageWorkflow
 from workflows.payment import PaymentWorkflow
-from workflows.queues import LIFECYCLES, MESSAGES, STAFF
+from workflows.queues import GATEWAYS, LIFECYCLES, MESSAGES, SETTLEMENTS, STAFF
 from workflows.reconciliation import ReconciliationWorkflow
 from workflows.stop_clinic import StopClinicWorkflow
 from workflows.work_item import WorkItemWorkflow
@@ -52,7 +52,8 @@ WORKFLOWS = [
     WorkItemWorkflow,
     ReconciliationWorkflow,
 ]
-QUEUES = (LIFECYCLES, MESSAGES, *STAFF)
+QUEUES = (LIFECYCLES, SETTLEMENTS, GATEWAYS, MESSAGES, *STAFF)
+FEW_EARS = (SETTLEMENTS, GATEWAYS)
 CACHED = 3000
 GOODBYE = timedelta(seconds=10)  # that activities under way get at the end: a row's write, at most
 MESSAGES_PER_SECOND = 50.0  # what providers usually bear; the queue waits, nothing is lost
@@ -163,29 +164,30 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             consultations.next_to_ring,
             consultations.has_answered,
             consultations.doctor_came,
-            payments.settle_order,
-            payments.ask_for_money,
-            payments.close_payment,
             payments.record_payment_move,
             payments.deliver_payment,
             payments.owe_refund,
             payments.refunds_to_make,
-            payments.make_refund,
             payments.nothing_left,
             messages.plan_message,
-            phone_calls.settle_call,
             stops.next_to_call_off,
-            stops.call_off_order,
             stops.count_open_orders,
             stops.record_stop,
             work_items.open_work_item,
             work_items.record_work_item,
             reconciliation.channels_to_reconcile,
-            reconciliation.reconcile_channel,
             reconciliation.give_up_bill,
             reconciliation.record_stopped_runs,
             reconciliation.find_suspects,
             reconciliation.file_suspects,
+        ],
+        SETTLEMENTS: [payments.settle_order, stops.call_off_order],
+        GATEWAYS: [
+            payments.ask_for_money,
+            payments.close_payment,
+            payments.make_refund,
+            phone_calls.settle_call,
+            reconciliation.reconcile_channel,
         ],
         MESSAGES: [messages.send_message, phone_calls.place_call],
     }
@@ -206,8 +208,9 @@ def worker(client: Client, queue: str, activities: Activities) -> Worker:
         # through it in the tests. Here it would be half the work of an order's first task.
         workflow_runner=UnsandboxedWorkflowRunner(),
         activities=activities.get(queue, []),
-        # People are slow: a queue of theirs needs few ears.
+        # People are slow, and so is the world outside: their queues need few ears.
         max_concurrent_workflow_task_polls=2 if queue in STAFF else None,
+        max_concurrent_activity_task_polls=2 if queue in FEW_EARS else None,
         max_task_queue_activities_per_second=MESSAGES_PER_SECOND if queue == MESSAGES else None,
         # Not `deployment_config`: that has the server write each workflow's line in the visibility
         # store again after its first task, a fifth of its work.

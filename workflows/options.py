@@ -5,7 +5,7 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.queues import GATEWAYS, LIFECYCLES, MESSAGES, SETTLEMENTS
 
 # Rows are written in the end, whatever happens meanwhile: no limit to the attempts.
 DB_WRITE = workflow.ActivityConfig(
@@ -18,12 +18,14 @@ DB_WRITE = workflow.ActivityConfig(
 DB_WRITE_ELSEWHERE = workflow.ActivityConfig(task_queue=LIFECYCLES, **DB_WRITE)
 # An order waits for the last word on its money as long as the gateway takes to give it.
 SETTLE = workflow.ActivityConfig(
+    task_queue=SETTLEMENTS,
     start_to_close_timeout=timedelta(seconds=60),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
     ),
 )
 GATEWAY = workflow.ActivityConfig(
+    task_queue=GATEWAYS,
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=RetryPolicy(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)
@@ -31,6 +33,7 @@ GATEWAY = workflow.ActivityConfig(
 )
 # A few times in a row; between the rounds the workflow can hear, and say that it takes too long.
 REFUND = workflow.ActivityConfig(
+    task_queue=GATEWAYS,
     start_to_close_timeout=timedelta(seconds=30),
     retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=5),
 )
@@ -52,6 +55,7 @@ MESSAGE = workflow.ActivityConfig(
 )
 # A bill is not out yet, or its gateway is away: every half hour, and not into the next night.
 BILL = workflow.ActivityConfig(
+    task_queue=GATEWAYS,
     start_to_close_timeout=timedelta(minutes=10),
     schedule_to_close_timeout=timedelta(hours=20),
     retry_policy=RetryPolicy(initial_interval=timedelta(minutes=30), backoff_coefficient=1),

@@ -2,7 +2,11 @@
 
 from domain.access import Role
 
-LIFECYCLES = "lifecycles"  # workflows, and the activities that write rows or move money
+LIFECYCLES = "lifecycles"  # workflows, and the activities that write rows
+# What waits for another workflow waits apart from what that workflow needs: a rush of orders whose
+# time to pay is over would otherwise take every place, and wait for what finds none.
+SETTLEMENTS = "settlements"
+GATEWAYS = "gateways"  # what waits for the world outside, and may wait for long
 MESSAGES = "messages"  # what goes out to people; rate-limited
 
 

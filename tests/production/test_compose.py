@@ -16,7 +16,7 @@ import yaml
 
 from cli.__main__ import COMMANDS
 from workers import serve
-from workflows.queues import LIFECYCLES, MESSAGES, STAFF
+from workflows.queues import GATEWAYS, LIFECYCLES, MESSAGES, SETTLEMENTS, STAFF
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -108,6 +108,8 @@ def test_every_task_queue_has_a_worker() -> None:
     commands = [one["command"] for one in OURS.values() if one["command"][0] == "worker"]
     assert {queue for command in commands for queue in parse(command).queues} == {
         LIFECYCLES,
+        SETTLEMENTS,
+        GATEWAYS,
         MESSAGES,
         *STAFF,
     }

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from temporalio.client import Client, ScheduleOverlapPolicy
-from temporalio.worker import Worker
 
 from db.keyring import Keyring
 from domain.hospital import HospitalConfig, PaymentPolicy, Policies
@@ -20,9 +19,7 @@ from runtime.schedules import RECONCILIATION, keep_schedules
 from runtime.workflows_seen import TemporalWorkflowsSeen
 from tests.support.catalogue import a_config
 from tests.support.outside import ReconciliationOutside, activities_of
-from tests.support.temporal import Troubles, soon, started
-from workflows.queues import LIFECYCLES
-from workflows.reconciliation import ReconciliationWorkflow
+from tests.support.temporal import Troubles, soon, started, working
 
 pytestmark = pytest.mark.anyio
 
@@ -67,13 +64,7 @@ async def test_it_is_made_once_and_kept_up_to_date(client: Client) -> None:
 async def test_it_starts_a_run_of_the_day_before(client: Client) -> None:
     outside = ReconciliationOutside(Troubles())
     await keep_schedules(client, a_config())
-    async with Worker(
-        client,
-        task_queue=LIFECYCLES,
-        workflows=[ReconciliationWorkflow],
-        activities=activities_of(outside)[LIFECYCLES],
-        build_id="test",
-    ):
+    async with working(client, activities_of(outside)):
         before = datetime.now(ZoneInfo("Asia/Shanghai")).date()
         await client.get_schedule_handle(RECONCILIATION).trigger()
         await soon(lambda: bool(outside.compared))

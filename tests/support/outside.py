@@ -35,7 +35,7 @@ from domain.work_item import (
     WorkItemStatus,
 )
 from tests.support.temporal import Activities, Troubles
-from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.queues import GATEWAYS, LIFECYCLES, MESSAGES, SETTLEMENTS
 
 PRICE = Decimal("50.00")
 GONE = Rescheduled("slot_full")
@@ -410,15 +410,25 @@ class PhoneCallOutside:
         return self.ended.get(call_no)
 
 
-TO_PEOPLE = ("send_message", "place_call")
+QUEUE_OF = {
+    "settle_order": SETTLEMENTS,
+    "call_off_order": SETTLEMENTS,
+    "ask_for_money": GATEWAYS,
+    "close_payment": GATEWAYS,
+    "make_refund": GATEWAYS,
+    "settle_call": GATEWAYS,
+    "reconcile_channel": GATEWAYS,
+    "send_message": MESSAGES,
+    "place_call": MESSAGES,
+}
+"""Of activities that are not done where rows are written."""
 
 
 def activities_of(*fakes: object) -> Activities:
     """Every activity of these, by the queue that does it."""
-    found: dict[str, list[Callable[..., Any]]] = {LIFECYCLES: [], MESSAGES: []}
+    found: dict[str, list[Callable[..., Any]]] = defaultdict(list)
     for fake in fakes:
         for name in vars(type(fake)):
             if hasattr(vars(type(fake))[name], "__temporal_activity_definition"):
-                queue = MESSAGES if name in TO_PEOPLE else LIFECYCLES
-                found[queue].append(getattr(fake, name))
+                found[QUEUE_OF.get(name, LIFECYCLES)].append(getattr(fake, name))
     return found

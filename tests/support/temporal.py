@@ -28,7 +28,7 @@ from temporalio.worker import Worker
 from runtime.lifecycles import Start
 from workers.serve import WORKFLOWS, workflows_of
 from workflows import search
-from workflows.queues import LIFECYCLES, MESSAGES
+from workflows.queues import LIFECYCLES
 from workflows.search import DUE_AT, ORDER_STATUS, WAITING_FOR
 
 HISTORIES = Path(__file__).parents[1] / "histories"
@@ -84,8 +84,9 @@ async def working(
             activities=activities[LIFECYCLES],
             **common,
         ),
-        Worker(client, task_queue=MESSAGES, activities=activities[MESSAGES], **common),
     ]
+    for queue in activities.keys() - {LIFECYCLES}:
+        workers.append(Worker(client, task_queue=queue, activities=activities[queue], **common))
     for queue in staff:
         workers.append(Worker(client, task_queue=queue, workflows=workflows_of(queue), **common))
     async with AsyncExitStack() as stack:
