@@ -23,7 +23,13 @@ from api.gates import (
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
 from api.schemas.consultation import ConsultationOrder, NewConsultation
-from db.account import Patient, own_person, patients_by_id, sealing_key_of_patient
+from db.account import (
+    Patient,
+    SealingKey,
+    own_person,
+    patients_by_id,
+    sealing_key_of_patient,
+)
 from db.catalogue import find_department, find_doctor
 from db.consultation import (
     Consultation,
@@ -81,8 +87,7 @@ async def _send_to_hospital(
     context: Context, caller: Caller, new: NewConsultation, emergency: _Emergency
 ) -> NoReturn:
     """Problem `red_flag`: call 120. A nurse calls the patient."""
-    person = emergency.patient.details
-    words = f"{person.name} {shown_phone(person.phone)}: {new.complaint} {new.description}".strip()
+    words = _for_nurse(emergency.patient, new)
     async with context.engine.begin() as connection:
         key = await sealing_key_of_patient(
             connection, context.keyring, caller.account_id, emergency.patient.id
@@ -95,6 +100,11 @@ async def _send_to_hospital(
     context.doorbell.ring()
     seen = flags_seen(context, [flag.id for flag in emergency.flags])
     raise Problem("red_flag", redFlags=[flag.model_dump(by_alias=True) for flag in seen])
+
+
+def _for_nurse(patient: Patient, new: NewConsultation) -> str:
+    person = patient.details
+    return f"{person.name} {shown_phone(person.phone)}: {new.complaint} {new.description}".strip()
 
 
 async def _ordered(
@@ -127,12 +137,13 @@ async def _order(
     _refuse_without_evidence(context, new)
     now = datetime.now(UTC)
     case = _case(context, new, department_id, patient.id, now)
-    notes, files = await _evidence(context, connection, caller, case, key, new)
+    notes, files = await _evidence(context, connection, caller, case, key.key, new)
     words = {
         "complaint": new.complaint,
         "description": new.description,
         "symptoms": new.symptoms,
         "duration": new.duration,
+        "red_flags": [flag.id for flag in flags],
     }
     row = NewRow(
         hospital_id=context.hospital_id,
@@ -142,13 +153,16 @@ async def _order(
         urgency=new.urgency,
         visit_kind=new.visit_kind,
         price=price,
-        sealed=key.seal(words),
+        sealed=key.key.seal(words),
         attachments=file_ids(new.attachments, "attachments"),
-        red_flags=tuple(flag.id for flag in flags),
         created_at=now,
         note_ids=notes,
     )
     await create_consultation(connection, row)
+    if flags:
+        await have_a_nurse_call(
+            context, connection, caller, patient.id, key, _for_nurse(patient, new), flags
+        )
     await attach(
         context,
         connection,
@@ -162,7 +176,7 @@ async def _order(
 
 async def _for_whom(
     context: Context, connection: AsyncConnection, caller: Caller, new: NewConsultation
-) -> tuple[Patient, DataKey]:
+) -> tuple[Patient, SealingKey]:
     patient_id = new.patient_id or await own_person(connection, caller.account_id)
     if patient_id is None:
         raise Problem.of_field("patientId", "name the person (就诊人) it is for")
@@ -170,7 +184,7 @@ async def _for_whom(
     found = await patients_by_id(connection, context.keyring, context.hospital_id, [patient_id])
     if key is None or patient_id not in found:
         raise Problem("not_found")
-    return found[patient_id], key.key
+    return found[patient_id], key
 
 
 async def _whom(

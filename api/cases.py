@@ -130,7 +130,7 @@ def _written(
         "advice": said.get("advice"),
         "rating": order.rating,
         "comment": key.open(order.comment)["comment"] if order.comment else None,
-        "red_flags": flags_seen(context, order.red_flags),
+        "red_flags": flags_seen(context, asked.get("red_flags", [])),
     }
 
 

@@ -81,19 +81,24 @@ async def have_a_nurse_call(
     words: str,
     flags: tuple[RedFlag, ...],
 ) -> None:
-    """A refused emergency is not left alone: a nurse has it on the list. Once while it is open."""
+    """Whoever writes of danger is not left alone: a nurse has them on the list. Once for the same
+    signs while it is open; other signs of the same person are another call. What the signs are is
+    health: it lies in the sealed note, and in the subject as what only our keyring can make."""
+    ids = ",".join(sorted(flag.id for flag in flags))
+    signs = context.keyring.blind("red_flags", f"{patient_id}/{ids}").hex()[:16]
     call = for_desk(
-        WorkItemKind.RED_FLAG, f"patient/{patient_id}", context.config.policies.work_items.lease
+        WorkItemKind.RED_FLAG,
+        f"patient/{patient_id}/{signs}",
+        context.config.policies.work_items.lease,
     )
     await open_work_item(
         connection,
         context.hospital_id,
         replace(
             call,
-            details={"flags": ",".join(flag.id for flag in flags)},
             escalates_at=datetime.now(UTC) + NURSES_HAVE,
             escalates_to=Role.OPERATOR,
         ),
         by=Actor.person(Capacity.OWNER, caller.account_id),
-        note=(key.id, key.key.seal({"note": words})),
+        note=(key.id, key.key.seal({"note": f"[{ids}] {words}"})),
     )

@@ -280,8 +280,9 @@ async def _note(
     capacity: Capacity,
     item: Listed,
 ) -> str | None:
-    """What a patient wrote: whoever reads it leaves a trace."""
-    if item.note is None or item.data_key is None:
+    """What a patient wrote: whoever reads it leaves a trace. Operators see that something waits for
+    others, and not what was written, until it waits for them too."""
+    if item.note is None or item.data_key is None or capacity is not Capacity.ITS_STAFF:
         return None
     if item.patient_id is not None:
         await log_access(

@@ -18,7 +18,8 @@ from domain.order import Move
 
 @dataclass(frozen=True)
 class NewConsultation:
-    """`sealed` is under the person's data key: {complaint, description, symptoms, duration}."""
+    """`sealed` is under the person's data key: {complaint, description, symptoms, duration,
+    red_flags}."""
 
     hospital_id: int
     account_id: int
@@ -29,7 +30,6 @@ class NewConsultation:
     price: Decimal
     sealed: bytes
     attachments: tuple[int, ...]
-    red_flags: tuple[str, ...]
     created_at: datetime
     note_ids: tuple[int, ...] = ()  # what was written with it
 
@@ -56,7 +56,6 @@ async def create_consultation(connection: AsyncConnection, new: NewConsultation)
             progress=PROGRESS.dump_python(progress, mode="json"),
             sealed=new.sealed,
             attachments=list(new.attachments),
-            red_flags=list(new.red_flags),
             note_ids=list(new.note_ids),
             created_at=new.created_at,
             **shown_columns(case, progress),

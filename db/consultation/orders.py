@@ -41,7 +41,6 @@ class Consultation:
     progress: Fields
     sealed: bytes
     attachments: list[int]
-    red_flags: list[str]
     pay_by: datetime
     paid_at: datetime | None
     due_at: datetime | None

@@ -4,7 +4,7 @@ record."""
 from datetime import date, datetime
 from decimal import Decimal
 
-from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, Text, func, text
+from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKey, Index, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
@@ -44,9 +44,8 @@ class ConsultationRow(Numbered, Base):
     scheduled_at: Mapped[datetime | None]
     price: Mapped[Decimal]
     terms: Mapped[Fields]  # domain.consultation.Terms, pinned at birth
-    sealed: Mapped[bytes]  # {complaint, description, symptoms, duration}
+    sealed: Mapped[bytes]  # {complaint, description, symptoms, duration, red_flags}
     attachments: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))  # files
-    red_flags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")  # ids
     # What the workflow reports.
     status: Mapped[str]
     version: Mapped[int] = mapped_column(server_default="0")

@@ -275,10 +275,21 @@ async def test_an_emergency_with_red_flags_is_sent_to_hospital_before_it_costs_a
     [item] = (await care.send("GET", "/work-items?kind=red_flag", nurse)).json()["items"]
     story = (await care.send("GET", f"/work-items/{item['id']}", nurse)).json()
     assert "胸口剧痛" in story["note"]
+    assert story["note"].startswith("[chest_pain")
     assert item["queue"] == "staff-nurse"
+    overseen = (await care.send("GET", f"/work-items/{item['id']}", care.operator)).json()
+    assert (overseen["id"], overseen["note"]) == (item["id"], None)  # until it is escalated
     async with care.context.engine.connect() as connection:
         row = (await connection.execute(text("select * from work_item"))).one()
     assert "胸口" not in str(row)
+    assert "chest_pain" not in str(row)
+
+
+async def test_other_signs_of_the_same_person_are_another_call(care: Care) -> None:
+    who = await care.clinic.someone()
+    for complaint in ("突然胸口剧痛,大汗", "不想活了,想自杀", "不想活了,想自杀"):
+        await ask(care, who, **EMERGENCY | {"complaint": complaint})
+    assert await count(care, "work_item") == 2
 
 
 async def test_a_missing_price_or_department_does_not_keep_anybody_from_hearing_call_120(
@@ -314,6 +325,10 @@ async def test_any_other_consultation_tells_of_its_red_flags(care: Care) -> None
     assert order["redFlags"]
     calm = (await ask(care, who, doctorId=care.clinic.doctor, complaint="没有胸痛,咳嗽")).json()
     assert calm["redFlags"] == []
+    assert await count(care, "work_item") == 1  # a nurse calls: nobody waits a day with that
+    async with care.context.engine.connect() as connection:
+        rows = (await connection.execute(text("select * from consultation"))).all()
+    assert order["redFlags"][0]["id"] not in str(rows)
 
 
 # Lawful care

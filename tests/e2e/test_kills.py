@@ -13,13 +13,14 @@ import httpx
 import pytest
 
 from tests.support.books import check_books, workflows
-from tests.support.house import House, eventually, pass_time
+from tests.support.house import HASTE, House, eventually, pass_time
 from tests.support.visitors import Patient, doctor_of, make_slot, new_key, register
 
 pytestmark = pytest.mark.second_tier
 
 ROOMS = ("worker", "relay", "api", "hasty", "gateway")
 KILLS = 10
+RUSH = 250
 PATIENTS, SLOTS = 8, 10  # each patient books five of the ten
 SETTLED = 240.0  # seconds
 AWAY = (502, 503, 504)
@@ -111,6 +112,34 @@ def test_a_worker_that_is_away_when_a_consultations_window_ends_ends_it_once(
         "ordered", "paid", "accept", "window_over",
     ]  # fmt: skip
     assert Counter(patient.messages(order))[("consultation_refunded", "sms")] == 1
+
+
+def test_orders_that_expire_all_at_once_hold_up_nobody(shaken: House) -> None:
+    """More of them than two processes have places for activities. Each waits for its payment's
+    workflow, which needs places too."""
+    bystander, patient = register(shaken), register(shaken)
+    confirmed = bystander.book(make_slot(shaken))
+    bystander.pay(confirmed)
+    bystander.becomes(confirmed, "confirmed")
+    doctor_id, _ = doctor_of(shaken, "attending")
+    for name in ("worker", "relay"):
+        shaken.kill(name)
+    for _ in range(RUSH):
+        patient.open_payment(patient.ask(type="text", doctorId=doctor_id, hasty=True))
+    time.sleep(HASTE.seconds)
+    for name in ("worker", "relay"):
+        shaken.start(name)
+
+    def open_ones() -> int:
+        counted = (
+            "select count(*) as n from consultation where account_id = %s and ended_at is null"
+        )
+        return int(shaken.sql(counted, patient.user_id)[0]["n"])
+
+    eventually(lambda: open_ones() < RUSH, within=60)
+    done = bystander.send("POST", f"/appointments/{confirmed['id']}/cancel")
+    assert (done.status_code, done.json()["status"]) == (200, "cancelled")
+    eventually(lambda: open_ones() == 0, within=90)
 
 
 def test_kills_at_random_moments_of_a_rush(shaken: House) -> None:

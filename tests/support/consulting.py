@@ -99,7 +99,6 @@ class Practice:
             price=Decimal("99.90"),
             sealed=(await self.key(who)).seal(WORDS),
             attachments=(),
-            red_flags=(),
             created_at=now,
         )
         async with self.clinic.engine.begin() as connection:

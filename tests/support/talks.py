@@ -80,7 +80,7 @@ class Conversation:
                     hospital_id=1, account_id=account, case=case,
                     progress=progress, urgency=Urgency.NORMAL, visit_kind=VisitKind.ADVICE,
                     price=Decimal(20), sealed=key.key.seal({}), attachments=(),
-                    red_flags=(), created_at=now,
+                    created_at=now,
                 ),
             )  # fmt: skip
             await connection.execute(text("delete from outbox"))
