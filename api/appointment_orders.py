@@ -96,7 +96,11 @@ def symptoms_of(context: Context, order: Appointment) -> str | None:
 
 
 async def _stake(
-    connection: AsyncConnection, caller: Caller, order: Appointment, action: Action
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    order: Appointment,
+    action: Action,
 ) -> Stake:
     return stake_of(order)
 

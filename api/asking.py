@@ -221,7 +221,7 @@ def _lawful_follow_up(context: Context, new: NewConsultation) -> bool:
 def _refuse_without_evidence(context: Context, new: NewConsultation) -> None:
     given = new.evidence is not None and new.evidence.given
     if _lawful_follow_up(context, new) and not given:
-        raise Problem("evidence_missing", rule="R03")
+        raise Problem("evidence_missing")
 
 
 def _case(

@@ -11,8 +11,9 @@ from api.context import Context
 from api.file_refs import attach
 from api.idempotency import OnceOnly
 from api.orders import Asked
+from api.problems import Problem
 from api.schemas.consultation import Saying
-from db.consultation import Consultation, NoteKind, write_note
+from db.consultation import PROGRESS, Consultation, NoteKind, write_note
 from domain.access import Action, Caller
 from workflows.commands import ByDoctor, Written
 from workflows.commands import Command as ByPerson
@@ -63,10 +64,18 @@ async def command(
         asked_before = await once.done_before(connection)
         note_id = None
         if writing and not asked_before:
+            if writing.files:
+                _refuse_files_nobody_asked_for(order)
             note_id = await _write(context, connection, caller, order, writing)
     by = ByPerson(capacity, caller.account_id)
     asked = Asked(action, update, arg(by, note_id))
     return await CONSULTATIONS.ask(context, caller, order, capacity, asked, once)
+
+
+def _refuse_files_nobody_asked_for(order: Consultation) -> None:
+    """They would belong to the order whatever becomes of the command."""
+    if PROGRESS.validate_python(order.progress).evidence_by is None:
+        raise Problem("not_allowed", orderStatus=order.status)
 
 
 async def _write(

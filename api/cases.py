@@ -1,13 +1,14 @@
 """Consultations as their readers see them: who may, opened seals, traces of reading."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context
+from api.credentials import why_unentitled
 from api.file_refs import file_urls
 from api.orders import SHREDDED, Orders, holder_name
 from api.problems import Problem
@@ -34,6 +35,8 @@ from domain.access import CONSULTATION, Action, Caller, Capacity, Stake, capacit
 from domain.account import age_on
 from domain.consultation import Terms, Way
 from domain.order import OrderKind
+
+AFTERCARE = timedelta(hours=24)  # as long as the doctor may still prescribe
 
 
 def consultation_order(
@@ -108,6 +111,13 @@ def may_read_words(order: Consultation, capacity: Capacity) -> bool:
     return capacity is not Capacity.OPERATOR and not (capacity in doctors and over_without_them)
 
 
+def may_read_background(order: Consultation) -> bool:
+    """The patient's other visits are for treating this one, and for a day after it: what comes
+    later is between the patient and others."""
+    over = order.ended_at is not None and datetime.now(UTC) > order.ended_at + AFTERCARE
+    return not over
+
+
 def _written(
     context: Context, caller: Caller, order: Consultation, capacity: Capacity
 ) -> dict[str, Any]:
@@ -170,14 +180,21 @@ def _local(context: Context, at: datetime) -> datetime:
 
 
 async def _stake(
-    connection: AsyncConnection, caller: Caller, order: Consultation, action: Action
+    context: Context,
+    connection: AsyncConnection,
+    caller: Caller,
+    order: Consultation,
+    action: Action,
 ) -> Stake:
-    """Nobody but its owner knows of an order before it is paid. Nobody treats themselves."""
+    """Nobody but its owner knows of an order before it is paid. Nobody treats themselves. Who may
+    take no new case reads of none; who tries to is told why."""
     doctor_id = order.doctor_id if order.paid_at is not None else None
     own = caller.account_id == order.account_id
     candidate = None
     if caller.doctor_id is not None and not own and caller.doctor_id != doctor_id:
         could = await may_accept(connection, order, caller.doctor_id)
+        if could and action is not Action.ACCEPT:
+            could = await why_unentitled(context, connection, caller.doctor_id) is None
         candidate = caller.doctor_id if could else None
     stake = Stake(order.account_id, None if own else doctor_id, candidate_id=candidate)
     if action in (Action.ACCEPT, Action.DECLINE) and not capacities(caller, stake):

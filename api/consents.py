@@ -17,7 +17,7 @@ from db.consent import Consent as Given
 from db.consent import consents_of, give_consent
 from domain.access import Action
 from domain.account import Relation
-from domain.consent import RULE, ConsentKind
+from domain.consent import ConsentKind
 
 router = APIRouter(tags=["consents"])
 
@@ -77,7 +77,7 @@ async def post_consent(
             raise Problem.of_field("patientId", "nobody is their own guardian")
         text = context.consents.current(wanted.kind, today_at(context.config.hospital))
         if text is None or text.version != wanted.version:
-            raise Problem("consent_outdated", version=text.version if text else None, rule=RULE)
+            raise Problem("consent_outdated", version=text.version if text else None)
         given = await give_consent(
             connection, context.hospital_id, caller.account_id, wanted.patient_id, text
         )

@@ -8,10 +8,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.cases import (
     CONSULTATIONS,
     consultation_order,
+    may_read_background,
     may_read_words,
     opened_notes,
 )
 from api.context import Context, CurrentCaller, InContext, Transaction, require
+from api.credentials import refuse_unentitled
 from api.documented import refusals
 from api.orders import timeline_entry
 from api.problems import Problem
@@ -53,8 +55,11 @@ SEEN = refusals("not_authenticated", "not_found")
 @router.get(
     "",
     summary="List consultations",
-    responses=refusals("invalid", "not_authenticated", "forbidden"),
-)
+    responses=refusals(
+        "invalid", "not_authenticated", "forbidden", "licence_expired", "licence_missing",
+        "too_few_years", "institution_consent_missing",
+    ),
+)  # fmt: skip
 async def get_consultations(
     caller: CurrentCaller,
     context: InContext,
@@ -68,8 +73,11 @@ async def get_consultations(
         bool | None, Query(description="A doctor's own cases; false: as a patient.")
     ] = None,
 ) -> Page[ListedConsultation]:
-    """A patient's own, a doctor's cases, everything for operators (without what was written)."""
+    """A patient's own, a doctor's cases, everything for operators (without what was written). The
+    queue is for doctors who may take new cases."""
     account_id, doctor_id, capacity = _scope(caller, mine=mine, queue=queue)
+    if queue and doctor_id is not None:
+        await refuse_unentitled(context, connection, doctor_id)
     wanted = ConsultationFilter(
         hospital_id=context.hospital_id,
         reader_id=caller.account_id,
@@ -161,7 +169,7 @@ async def get_background(
     order, capacity = await CONSULTATIONS.allowed(
         context, connection, caller, id, Action.SEE_BACKGROUND
     )
-    if not may_read_words(order, capacity):
+    if not (may_read_words(order, capacity) and may_read_background(order)):
         raise Problem("forbidden")
     await CONSULTATIONS.note_reading(connection, caller, capacity, order, "background")
     return await background_of(context, connection, order)

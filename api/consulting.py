@@ -196,7 +196,7 @@ async def complete(
     lawful = context.config.compliance is Compliance.CN_2022
     if lawful and order.visit_kind == VisitKind.ADVICE:
         if conclusion.diagnosis is not None:
-            raise Problem("diagnosis_not_allowed", rule="R01")
+            raise Problem("diagnosis_not_allowed")
     elif conclusion.diagnosis is None:
         raise Problem.of_field("diagnosis", "Field required")
     words = {"diagnosis": conclusion.diagnosis or "", "advice": conclusion.advice}

@@ -18,8 +18,8 @@ from db.credential import (
 )
 from db.journal import audit
 from domain.access import Action, Role
-from domain.credential import RULE, refusal
 from domain.credential import Credential as Entitlement
+from domain.credential import CredentialRefusal, refusal
 
 router = APIRouter(prefix="/doctors/{id}/credential", tags=["credentials"])
 
@@ -27,11 +27,18 @@ REFUSED = ("not_authenticated", "forbidden", "not_found", "invalid")
 
 
 async def refuse_unentitled(context: Context, connection: AsyncConnection, doctor_id: int) -> None:
-    """Raises Problem with the rule when this doctor may take no new case today."""
+    """Raises Problem when this doctor may take no new case today (R07)."""
+    if (why := await why_unentitled(context, connection, doctor_id)) is not None:
+        raise Problem(why.value)
+
+
+async def why_unentitled(
+    context: Context, connection: AsyncConnection, doctor_id: int
+) -> CredentialRefusal | None:
+    """None: this doctor may take new cases today."""
     today = today_at(context.config.hospital)
     recorded = await credential_of(connection, doctor_id)
-    if (why := refusal(recorded, today, context.config.compliance)) is not None:
-        raise Problem(why.value, rule=RULE)
+    return refusal(recorded, today, context.config.compliance)
 
 
 @router.get("", summary="A doctor's credentials", responses=refusals(*REFUSED))

@@ -16,7 +16,6 @@ from db.consent import lacking_consents
 from db.work_item import open_work_item
 from domain.access import Caller, Capacity, Role
 from domain.account import age_on
-from domain.consent import RULE as CONSENT_RULE
 from domain.consent import needed_consents
 from domain.hospital import Compliance
 from domain.order import Actor
@@ -43,7 +42,7 @@ async def refuse_without_consent(
     )
     if lacking:
         needed = [{"kind": text.kind, "version": text.version} for text in lacking]
-        raise Problem("consent_missing", needed=needed, rule=CONSENT_RULE)
+        raise Problem("consent_missing", needed=needed)
 
 
 async def refuse_doctor_who_takes_nobody(

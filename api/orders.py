@@ -82,7 +82,7 @@ class Orders(Generic[Row]):
     rules: Rules
     find: Callable[[AsyncConnection, int, int], Awaitable[Row | None]]
     find_by_number: Callable[[AsyncConnection, int, str], Awaitable[Row | None]]
-    stake: Callable[[AsyncConnection, Caller, Row, Action], Awaitable[Stake]]
+    stake: Callable[[Context, AsyncConnection, Caller, Row, Action], Awaitable[Stake]]
     show: Callable[[Context, Caller, Row, Capacity], Any]
 
     async def allowed(
@@ -98,7 +98,7 @@ class Orders(Generic[Row]):
         order = await self.find(connection, context.hospital_id, id)
         if order is None:
             raise Problem("not_found")
-        stake = await self.stake(connection, caller, order, action)
+        stake = await self.stake(context, connection, caller, order, action)
         return order, allow(caller, self.rules, action, stake)
 
     async def opened(

@@ -26,6 +26,7 @@ from db.phone_call import (
     doctor_joined,
     end_call,
     find_call,
+    is_wanted,
     patient_leg_ended,
     patient_phone,
     talk_began,
@@ -198,12 +199,14 @@ async def announce(connection: AsyncConnection, call_no: str, ended: CallEnded |
 async def _going_on(
     connection: AsyncConnection, call_no: str, provider_id: str | None
 ) -> PhoneCall | None:
-    """The call, while it lasts and if it is this one of the provider's: a second ring of the same
-    call, after an answer to us was lost, is not joined to anybody."""
+    """The call, while it and its order last, and if it is this one of the provider's: a second ring
+    of the same call, after an answer to us was lost, is not joined to anybody."""
     if provider_id is not None and not await call_placed(connection, call_no, provider_id):
         return None
     call = await find_call(connection, call_no, lock=True)
-    return None if call is None or call.status is CallStatus.ENDED else call
+    if call is None or call.status is CallStatus.ENDED:
+        return None
+    return call if await is_wanted(connection, call.order_no) else None
 
 
 async def _kept(connection: AsyncConnection, call_no: str, news: CallNews) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import Request
 from fastapi.responses import JSONResponse
 
+from domain.law import RULE_OF
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -176,7 +178,8 @@ class FieldError:
 
 
 class Problem(Exception):
-    """A refusal on its way to the client. `extra` goes into the document as it is."""
+    """A refusal on its way to the client. `extra` goes into the document as it is, and where the
+    law is the reason, the id of its rule."""
 
     def __init__(
         self,
@@ -190,7 +193,8 @@ class Problem(Exception):
         self.code = code
         self.errors = errors
         self.retry_after = retry_after
-        self.extra = extra
+        rule = {"rule": RULE_OF[code]} if code in RULE_OF else {}
+        self.extra = rule | extra
 
     @classmethod
     def of_field(cls, field: str, message: str, code: str = "invalid") -> "Problem":

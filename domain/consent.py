@@ -7,7 +7,6 @@ from enum import StrEnum
 
 from domain.words import Words
 
-RULE = "R20"
 OF_AGE = 18
 
 

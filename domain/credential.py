@@ -7,7 +7,6 @@ from enum import StrEnum
 from domain.account import age_on
 from domain.hospital import Compliance
 
-RULE = "R07"
 YEARS = 3  # of independent practice before any online care
 
 

@@ -398,6 +398,55 @@ async def test_a_follow_up_needs_evidence(lawful: Care) -> None:
     assert [note["kind"] for note in notes.json()] == ["evidence"]
 
 
+async def concluded(care: Care, order: dict[str, Any], doctor: dict[str, str], **said: str) -> Any:
+    body = {"advice": "规律作息", **said}
+    return await care.send("POST", f"{PATH}/{order['id']}/complete", doctor, body)
+
+
+async def test_advice_has_no_diagnosis_and_a_follow_up_has_one(lawful: Care) -> None:
+    await licensed(lawful)
+    who, doctor = await lawful.clinic.someone(), await lawful.doctor()
+    await consent(lawful, who)
+    free = {"doctorId": lawful.clinic.doctor, "type": "phone"}
+    advice = (await ask(lawful, who, **free)).json()
+    answer = await concluded(lawful, advice, doctor, diagnosis="紧张性头痛")
+    assert refused(answer) == (409, "diagnosis_not_allowed")
+    assert answer.json()["rule"] == "R01"
+    wanted = free | {"visitKind": "follow_up", "evidence": "2026年3月出院小结:高血压"}
+    follow_up = (await ask(lawful, who, **wanted)).json()
+    answer = await concluded(lawful, follow_up, doctor)
+    assert [error["field"] for error in answer.json()["errors"]] == ["diagnosis"]
+
+
+async def test_a_doctor_who_may_take_nobody_reads_nobodys_case(lawful: Care) -> None:
+    await licensed(lawful)
+    who = await lawful.clinic.someone()
+    await consent(lawful, who)
+    order = (await ask(lawful, who, departmentId=1, type="phone")).json()
+    doctor, path = await lawful.doctor(), f"{PATH}/{order['id']}"
+    listed = await lawful.send("GET", f"{PATH}?queue=true", doctor)
+    assert [one["id"] for one in listed.json()["items"]] == [order["id"]]
+    assert (await lawful.send("GET", f"{path}/background", doctor)).status_code == 200
+    async with lawful.context.engine.begin() as connection:
+        await connection.execute(text("delete from doctor_credential"))
+    listed = await lawful.send("GET", f"{PATH}?queue=true", doctor)
+    assert refused(listed) == (409, "licence_missing")
+    assert listed.json()["rule"] == "R07"
+    for name in ("", "/background", "/notes"):
+        assert refused(await lawful.send("GET", path + name, doctor)) == (404, "not_found")
+    # Who tries to take it is told why not.
+    accepting = await lawful.send("POST", f"{path}/accept", doctor)
+    assert refused(accepting) == (409, "licence_missing")
+
+
+async def test_records_that_nobody_asked_for_are_not_made_the_orders(care: Care) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    path = f"{PATH}/{order['id']}/evidence"
+    answer = await care.send("POST", path, care.patient(who[0]), {"attachments": ["7"]})
+    assert refused(answer) == (409, "not_allowed")  # before file 7 is looked at
+
+
 async def test_without_a_profile_a_follow_up_needs_nothing(care: Care) -> None:
     who = await care.clinic.someone()
     wanted = {"doctorId": care.clinic.doctor, "visitKind": "follow_up"}
@@ -541,6 +590,20 @@ async def test_a_doctor_whose_order_ended_without_them_reads_no_more_of_it(care:
     assert (await care.send("GET", path, doctor)).json()["complaint"] == ""
     for name in ("notes", "background"):
         assert refused(await care.send("GET", f"{path}/{name}", doctor)) == (403, "forbidden")
+
+
+async def test_a_patients_other_visits_are_for_treating_this_one_and_a_day_after_it(
+    care: Care,
+) -> None:
+    who = await care.clinic.someone()
+    order = (await ask(care, who, doctorId=care.clinic.doctor, type="phone")).json()
+    path, doctor = f"{PATH}/{order['id']}", await care.doctor()
+    async with care.context.engine.begin() as connection:
+        await connection.execute(text("update consultation set started_at = now()"))
+    for ago, status in (("23 hours", 200), ("25 hours", 403)):
+        await ended(care, order["id"], "completed", ago)
+        assert (await care.send("GET", f"{path}/background", doctor)).status_code == status
+    assert (await care.send("GET", path, doctor)).json()["complaint"] == "头痛两天"
 
 
 async def test_an_order_outlives_a_person_whose_key_was_thrown_away(care: Care) -> None:

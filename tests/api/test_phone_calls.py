@@ -16,6 +16,7 @@ from db.phone_call import PhoneCall, calls_of
 from runtime.settings import TwilioSettings
 from tests.support.api import client_of, make_context, refused
 from tests.support.booking import Clinic
+from tests.support.consulting import Practice
 from tests.support.phones import (
     DOCTORS_PHONE,
     HOSPITALS_NUMBER,
@@ -131,6 +132,23 @@ async def test_neither_side_nor_any_log_has_a_number(
     # Twilio alone is told whom to ring; what both phones show is the hospital's number.
     shown = [value for step in dial.iter() for value in step.attrib.values()]
     assert not [value for value in shown if PATIENTS_PHONE in value]
+
+
+async def test_of_an_order_that_ended_meanwhile_nobody_is_rung_or_joined(
+    call: TwilioCall, pair: Pair
+) -> None:
+    practice = Practice(pair.clinic)
+    account = await pair.clinic.value(
+        "select account_id from patient where id = :id", id=pair.patient
+    )
+    await practice.ask((account, pair.patient), order_no=ORDER)
+    await pair.clinic.run("update consultation set status = 'consulting'")
+    asked = await call.doctor_picks_up()
+    assert [step.tag for step in asked] == ["Gather", "Hangup"]
+    await pair.clinic.run("update consultation set status = 'refunded'")
+    assert [step.tag for step in await call.doctor_presses()] == ["Hangup"]
+    for heard in (await call.patient_picks_up(), await call.patient_presses()):
+        assert [step.tag for step in heard] == ["Hangup"]
 
 
 # Every other end
