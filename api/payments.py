@@ -26,12 +26,12 @@ from api.commands import FINISH_WITHIN, allow
 from api.context import Context, CurrentCaller, InContext, Transaction
 from api.documented import refusals
 from api.fields import today_at
+from api.forgeries import note_forgery
 from api.idempotency import Once, OnceOnly
 from api.problems import KINDS, Problem, answer
 from api.schemas.base import Schema
 from api.schemas.payment import NewPayment, Payment, Refund
 from api.schemas.payment import Payer as NewPayer
-from db.journal import audit
 from db.outbox import promise, receive
 from db.payable import lock_payable
 from db.payment import (
@@ -249,8 +249,7 @@ async def notify(
     try:
         event = gateway.parse_callback(request.headers, body)
     except BadSignature as error:
-        log.warning("callback_refused", channel=channel, reason=error.code)
-        await _audit_forgery(context, channel, error.code, request)
+        await note_forgery(context, request, channel, error.code)
         return _refused(request, gateway, "bad_signature")
     except BadCallback as error:
         log.error("callback_not_understood", channel=channel, reason=error.code)
@@ -299,21 +298,6 @@ async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEv
         signal="money_taken" if paid else "refund_finished",
         args={name: content[name] for name in (MONEY if paid else REFUND)},
     )
-
-
-async def _audit_forgery(context: Context, channel: str, reason: str, request: Request) -> None:
-    async with context.engine.begin() as connection:
-        await audit(
-            connection,
-            context.hospital_id,
-            "bad_signature",
-            f"payments/notify/{channel}",
-            actor_role="stranger",
-            details={
-                "reason": reason,
-                "address": request.client.host if request.client else None,
-            },
-        )
 
 
 async def _found(connection: AsyncConnection, payment_no: str) -> PaymentRecord:
