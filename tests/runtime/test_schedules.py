@@ -12,18 +12,15 @@ from temporalio.client import Client, ScheduleOverlapPolicy
 from temporalio.worker import Worker
 
 from db.keyring import Keyring
-from db.resume import UNFINISHED
 from domain.hospital import HospitalConfig, PaymentPolicy, Policies
 from runtime.codec import data_converter
 from runtime.embedded_temporal import EmbeddedTemporal
-from runtime.lifecycles import LOADERS, _reconciliation
+from runtime.lifecycles import _reconciliation
 from runtime.schedules import RECONCILIATION, keep_schedules
-from runtime.workflows_seen import QUERY, TYPES, TemporalWorkflowsSeen
+from runtime.workflows_seen import TemporalWorkflowsSeen
 from tests.support.catalogue import a_config
 from tests.support.outside import ReconciliationOutside, activities_of
 from tests.support.temporal import Troubles, soon, started
-from workers.serve import WORKFLOWS
-from workflows.message import MessageWorkflow
 from workflows.queues import LIFECYCLES
 from workflows.reconciliation import ReconciliationWorkflow
 
@@ -100,11 +97,3 @@ async def test_what_runs_is_told_from_what_does_not(client: Client) -> None:
     async with asyncio.timeout(10):
         while await seen.running() != set(rows):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-
-
-def test_every_lifecycle_that_has_rows_is_asked_for() -> None:
-    """One that is not makes each of its open rows a suspect, every night."""
-    without_rows = {MessageWorkflow, ReconciliationWorkflow}
-    assert sorted(one.__name__ for one in WORKFLOWS if one not in without_rows) == TYPES
-    assert {f"'{kind}'" in UNFINISHED for kind in LOADERS} == {True}
-    assert all(f"'{one}'" in QUERY for one in TYPES)
