@@ -1,5 +1,6 @@
 """What reconciliation does: it asks the gateway for its bill, and Temporal for what runs."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -40,7 +41,9 @@ from domain.reconciliation import (
 )
 
 YOUNG = timedelta(minutes=10)  # a row whose workflow may just be on its way
-AT_MOST = 500  # suspects a night, of each sort: after a loss there is `resume`
+# Suspects a night, of each sort and kind: after a loss there is `resume`. By kind, so that many of
+# one (their ids are sorted) never hide the few of another.
+AT_MOST = 500
 
 
 class WorkflowsSeen(Protocol):
@@ -144,8 +147,7 @@ class ReconciliationActivities:
         running = await self.workflows.running()
         async with self.engine.connect() as connection:
             needless = running - await may_run(connection, sorted(running))
-        lacking = sorted(rows - running)[:AT_MOST]
-        return Suspects(day, tuple(lacking), tuple(sorted(needless)[:AT_MOST]))
+        return Suspects(day, _first_of_each_kind(rows - running), _first_of_each_kind(needless))
 
     @activity.defn
     async def file_suspects(self, suspects: Suspects) -> int:
@@ -208,6 +210,17 @@ class ReconciliationActivities:
             day=wanted.day,
             lease=self.lease,
         )
+
+
+def _first_of_each_kind(ids: set[str]) -> tuple[str, ...]:
+    taken = Counter[str]()
+    found = []
+    for one in sorted(ids):
+        kind = one.partition("/")[0]
+        taken[kind] += 1
+        if taken[kind] <= AT_MOST:
+            found.append(one)
+    return tuple(found)
 
 
 async def _bill(gateway: PaymentGateway, day: date) -> Bill:

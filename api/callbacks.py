@@ -7,8 +7,8 @@ from activities.gateways.twilio_sms import read_receipt
 from activities.gateways.twilio_wire import BadSignature, MalformedCallback, SignatureVerifier
 from api.context import Context, InContext
 from api.documented import refusals
+from api.forgeries import note_forgery
 from api.problems import Problem
-from db.journal import audit
 from db.message import message_delivered
 from db.outbox import promise, receive
 from domain.message import Channel
@@ -61,7 +61,7 @@ async def twilio_status(request: Request, context: InContext) -> None:
 
 
 async def signed_form(request: Request, context: Context) -> dict[str, str]:
-    """What Twilio posted to this route. Raises Problem `bad_signature`, which is audited, and
+    """What Twilio posted to this route. Raises Problem `bad_signature`, which is noted, and
     `not_found` where Twilio is not set up."""
     twilio = context.settings.twilio
     if twilio is None:
@@ -76,15 +76,7 @@ async def signed_form(request: Request, context: Context) -> dict[str, str]:
             url, form, request.headers.get("x-twilio-signature")
         )
     except BadSignature:
-        async with context.engine.begin() as connection:
-            await audit(
-                connection,
-                context.hospital_id,
-                "bad_signature",
-                request.url.path.removeprefix("/api/hospital/"),
-                actor_role="stranger",
-                details={"address": request.client.host if request.client else None},
-            )
+        await note_forgery(context, request, "twilio", "forged")
         raise Problem("bad_signature") from None
     return form
 

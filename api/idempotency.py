@@ -14,7 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import CurrentCaller
 from api.problems import Problem
-from db.idempotency import IdempotencyMismatch, first_answer, remember, was_answered
+from db.idempotency import (
+    IdempotencyMismatch,
+    first_answer,
+    refusals,
+    remember,
+    remember_refusal,
+    was_answered,
+)
 from domain.access import Caller
 
 IdempotencyKey = Annotated[
@@ -60,9 +67,26 @@ class OnceOnly:
             raise Problem("idempotency_mismatch") from None
 
     async def done(self, connection: AsyncConnection, reference: str) -> None:
-        """For commands: it succeeded. A refusal leaves nothing and is judged anew."""
+        """For commands: it succeeded."""
         if await self.answered(connection) is None:
             await self.remember(connection, reference)
+
+    async def attempt(self, connection: AsyncConnection) -> int:
+        """For commands: the number of this attempt, which grows with refusals."""
+        key = self._refusals
+        return 0 if key is None else await refusals(connection, self.account_id, key)
+
+    async def refused(self, connection: AsyncConnection, attempt: int) -> None:
+        """For commands: it was refused for good, and changed nothing. The next is judged anew."""
+        if (key := self._refusals) is not None:
+            await remember_refusal(connection, self.account_id, key, self.body_hash, attempt)
+
+    @property
+    def _refusals(self) -> str | None:
+        """Where they are counted: of this very request, for a refused key is free for another."""
+        if self.key is None:
+            return None
+        return hashlib.sha256(f"refused\0{self.key}\0{self.body_hash.hex()}".encode()).hexdigest()
 
 
 async def get_once(

@@ -1,4 +1,4 @@
-"""Which limits stand before sign-in, and whom they count: phones and addresses, as blind indexes.
+"""Which limits stand before strangers, and whom they count: phones and addresses, as blind indexes.
 
 An address is shared by whole offices and mobile networks, so it gets a multiple of what one phone
 gets: enough to stop one machine from walking through many phones.
@@ -15,6 +15,10 @@ from db.rate_limit import Limit, TooOften
 from domain.account import CodePurpose
 
 SHARED_BY = 10  # phones behind one address that may each fail as often as allowed
+# Entries an hour in the audit, which is never shortened: enough to see that somebody tries, and
+# from where. Who has many addresses meets the second.
+FORGERIES_AUDITED = 10
+FORGERIES_AUDITED_IN_ALL = 200
 
 
 def code_limits(
@@ -48,6 +52,15 @@ def attempt_limit(context: Context, address: str) -> Limit:
     where = _index(context, "address", address)
     most = policy.failed_logins * SHARED_BY
     return Limit(f"attempts:address:{where}", most, policy.failed_logins_window)
+
+
+def forgery_limits(context: Context, address: str) -> tuple[Limit, Limit]:
+    """For one entry in the audit about a callback that somebody made up."""
+    where, hour = _index(context, "address", address), timedelta(hours=1)
+    return (
+        Limit(f"forgeries:address:{where}", FORGERIES_AUDITED, hour),
+        Limit(f"forgeries:hospital:{context.hospital_id}", FORGERIES_AUDITED_IN_ALL, hour),
+    )
 
 
 def client_address(request: Request) -> str:

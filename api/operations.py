@@ -19,14 +19,15 @@ from api.rescheduling import SLOT
 from api.schemas.appointment import AppointmentOrder, ExtendOrder, OperatorReason
 from api.schemas.base import Page
 from api.schemas.consultation import ConsultationOrder
-from api.schemas.operations import OpenKind, OpenOrder, ReassignOrder
+from api.schemas.operations import OpenKind, OpenOrder, ReassignOrder, RetriedOrder
 from api.schemas.paging import InPages
 from api.steps import of_order
+from api.words import audit_with_words
 from db.appointment import Appointment
 from db.catalogue import find_doctor
 from db.consultation import PROGRESS, Consultation
-from db.resume import resume
-from db.waiting import WantedOrders, list_open_orders
+from db.resume import resume, resume_one
+from db.waiting import WantedOrders, find_other, list_open_orders
 from domain.access import Action, Caller, Capacity, Role
 from domain.consultation.changes import deadline_of
 from domain.message import Language
@@ -130,8 +131,8 @@ async def reassign(
 
 @router.post(
     "/{orderNo}/retry",
-    summary="Begin the lost workflows of an order again",
-    response_model=AnyOrder,
+    summary="Begin the lost workflows of an order, a payment, a refund or a stop again",
+    response_model=AnyOrder | RetriedOrder,
     responses=refusals(
         "not_authenticated", "forbidden", "not_found", "invalid", "idempotency_mismatch",
         "unavailable",
@@ -142,6 +143,8 @@ async def retry(
 ) -> Any:
     """From their rows: the order's own if it is open, and those of its payments and refunds that
     are not finished. What runs is left alone, so a repeat does no harm."""
+    if kind_of(order_no) is None:
+        return await _retry_other(context, caller, order_no, wanted.reason, once)
     order = await _order(context, caller, order_no, Action.RETRY)
     async with context.engine.begin() as connection:
         if await once.answered(connection) is None:
@@ -152,6 +155,24 @@ async def retry(
             await once.remember(connection, order_no)
     context.doorbell.ring()
     return _orders(order_no).show(context, caller, order, Capacity.OPERATOR)
+
+
+async def _retry_other(
+    context: Context, caller: Caller, number: str, reason: str, once: OnceOnly
+) -> RetriedOrder:
+    """What is listed and is no order of a patient's."""
+    if Role.OPERATOR not in caller.roles:
+        raise Problem("forbidden")
+    async with context.engine.begin() as connection:
+        found = await find_other(connection, context.hospital_id, number)
+        if found is None:
+            raise Problem("not_found")
+        if await once.answered(connection) is None:
+            await audit_with_words(context, connection, caller, Action.RETRY, number, reason)
+            await resume_one(connection, found.workflow_id)
+            await once.remember(connection, number)
+    context.doorbell.ring()
+    return RetriedOrder(**asdict(found), order_no=number)
 
 
 @router.post(

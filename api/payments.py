@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import structlog
@@ -26,12 +27,12 @@ from api.commands import FINISH_WITHIN, allow
 from api.context import Context, CurrentCaller, InContext, Transaction
 from api.documented import refusals
 from api.fields import today_at
+from api.forgeries import note_forgery
 from api.idempotency import Once, OnceOnly
 from api.problems import KINDS, Problem, answer
 from api.schemas.base import Schema
 from api.schemas.payment import NewPayment, Payment, Refund
 from api.schemas.payment import Payer as NewPayer
-from db.journal import audit
 from db.outbox import promise, receive
 from db.payable import lock_payable
 from db.payment import (
@@ -76,14 +77,15 @@ async def pay(
 ) -> Payment:
     """Opens a payment at the gateway and says where to pay (`payUrl`), or what the payer's app
     hands to WeChat (`payParams`). While one is open on this channel, it comes back. One that is
-    open on another is closed first, and a new one opened; if it was paid, that one comes back."""
+    open on another, or that ran out while the order was given more time, is closed first, and a new
+    one opened; if it was paid, that one comes back."""
     try:
         payment, made = await _opened(context, caller, new, once)
-    except _OnAnotherChannel as other:
+    except _InTheWay as other:
         await _settle(context, other.payment_no)
         try:
             payment, made = await _opened(context, caller, new, once, settled=other.payment_no)
-        except _OnAnotherChannel:  # somebody asks for the other channel at the same time
+        except _InTheWay:  # somebody asks for the other channel at the same time
             raise Problem("try_again") from None
     context.doorbell.ring()
     payment, params = await _prepaid(context, payment, new.payer)
@@ -93,9 +95,9 @@ async def pay(
         return await _shown(connection, payment, params)
 
 
-class _OnAnotherChannel(Exception):
-    """The order has an open payment, opened for another way of paying. What was begun for this
-    request is rolled back."""
+class _InTheWay(Exception):
+    """The order has an open payment that is of no use: opened for another way of paying, or one
+    that nobody can pay at the gateway any more. What was begun for this request is rolled back."""
 
     def __init__(self, payment_no: str) -> None:
         super().__init__(payment_no)
@@ -121,17 +123,23 @@ async def _opened(
             payment = standing if standing.status is PaymentStatus.PAID else None
         if payment is None:
             payment, made = await _open(context, connection, caller, new)
-        if payment.status is PaymentStatus.PENDING and payment.channel != new.channel:
-            raise _OnAnotherChannel(payment.payment_no)
+        if not made and _in_the_way(payment, new.channel):
+            raise _InTheWay(payment.payment_no)
         await once.remember(connection, payment.payment_no)
         return payment, made
+
+
+def _in_the_way(payment: PaymentRecord, channel: str) -> bool:
+    """Of an order that may still be paid: its own deadline is what a payment is opened with."""
+    useless = payment.channel != channel or payment.expires_at <= datetime.now(UTC)
+    return payment.status is PaymentStatus.PENDING and useless
 
 
 async def _settle(context: Context, payment_no: str) -> None:
     """Have the payment's own workflow close it, or find that it was paid: two codes for one order
     are never good at once. Problem `try_again` while its gateway does not answer."""
     asking = context.lifecycles.ask(
-        "payment", payment_no, "settle_or_close", result=Settlement, update_id="other_channel"
+        "payment", payment_no, "settle_or_close", result=Settlement, update_id="in_the_way"
     )
     try:
         await asyncio.wait_for(asking, FINISH_WITHIN.total_seconds())
@@ -249,8 +257,7 @@ async def notify(
     try:
         event = gateway.parse_callback(request.headers, body)
     except BadSignature as error:
-        log.warning("callback_refused", channel=channel, reason=error.code)
-        await _audit_forgery(context, channel, error.code, request)
+        await note_forgery(context, request, channel, error.code)
         return _refused(request, gateway, "bad_signature")
     except BadCallback as error:
         log.error("callback_not_understood", channel=channel, reason=error.code)
@@ -299,21 +306,6 @@ async def _take_down(connection: AsyncConnection, channel: str, event: GatewayEv
         signal="money_taken" if paid else "refund_finished",
         args={name: content[name] for name in (MONEY if paid else REFUND)},
     )
-
-
-async def _audit_forgery(context: Context, channel: str, reason: str, request: Request) -> None:
-    async with context.engine.begin() as connection:
-        await audit(
-            connection,
-            context.hospital_id,
-            "bad_signature",
-            f"payments/notify/{channel}",
-            actor_role="stranger",
-            details={
-                "reason": reason,
-                "address": request.client.host if request.client else None,
-            },
-        )
 
 
 async def _found(connection: AsyncConnection, payment_no: str) -> PaymentRecord:

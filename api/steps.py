@@ -46,6 +46,10 @@ ORDERS: dict[str, dict[Language, str]] = {
         Language.ZH: "{at} 仍未选择,取消并全额退款。",
         Language.EN: "Without a choice by {at}, it is cancelled and refunded.",
     },
+    "resume": {
+        Language.ZH: "已暂停;最迟 {at} 自动继续通知。",
+        Language.EN: "Paused; at {at} at the latest it goes on telling patients.",
+    },
     "settle": {
         Language.ZH: "{at} 向支付渠道查询,未付则关闭。",
         Language.EN: "At {at} the gateway is asked; unpaid, it is closed.",
@@ -112,7 +116,9 @@ def in_words(
     )
 
 
-def of_order(step: str, at: datetime, language: Language, zone: ZoneInfo) -> str:
+def of_order(step: str | None, at: datetime | None, language: Language, zone: ZoneInfo) -> str:
+    if step is None or at is None:
+        return NOTHING[language]
     return ORDERS[step][language].format(at=tell_instant(at, language, zone))
 
 

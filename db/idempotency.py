@@ -2,6 +2,8 @@
 
 For creators that are one transaction: the key is taken in it, so that a second request with the
 same key waits until the first is decided, and a refusal, which rolls back, is judged anew.
+
+For commands, which others carry out, it is kept how often each was refused: `refusals`.
 """
 
 from sqlalchemy import select, update
@@ -52,6 +54,32 @@ async def was_answered(
     if given is not None and given != body_hash:
         raise IdempotencyMismatch
     return given is not None
+
+
+async def refusals(connection: AsyncConnection, account_id: int, key: str) -> int:
+    """How many attempts under this key were refused, as far as anybody heard of them."""
+    kept = await connection.scalar(
+        select(IdempotencyRow.reference).where(
+            IdempotencyRow.account_id == account_id, IdempotencyRow.key == key
+        )
+    )
+    return int(kept or 0)
+
+
+async def remember_refusal(
+    connection: AsyncConnection, account_id: int, key: str, body_hash: bytes, attempt: int
+) -> None:
+    """Attempt number `attempt`, from 0, was refused. Who tells it later changes nothing."""
+    made = insert(IdempotencyRow).values(
+        account_id=account_id, key=key, body_hash=body_hash, reference=str(attempt + 1)
+    )
+    await connection.execute(
+        made.on_conflict_do_update(
+            index_elements=[IdempotencyRow.account_id, IdempotencyRow.key],
+            set_={"reference": made.excluded.reference},
+            where=IdempotencyRow.reference == str(attempt),
+        )
+    )
 
 
 async def remember(connection: AsyncConnection, account_id: int, key: str, reference: str) -> None:

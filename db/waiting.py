@@ -7,7 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 # One line an order: whom it waits for, until when, and what then happens by itself. The moments are
-# those that its workflow was promised; `since` is its last move.
+# those that its workflow was promised; `since` is its last move. A refund becomes a work item some
+# time after it was promised or a person last looked at it (`db.payment.is_overdue`), and then waits
+# for that person alone. A stop that is paused goes on when its first slot begins, at the latest.
 OPEN_ORDERS = """
     with open_order as (
         select 'appointment' as kind, a.order_no, a.id, a.status, a.doctor_id, a.department_id,
@@ -41,12 +43,25 @@ OPEN_ORDERS = """
           from payment p where p.hospital_id = :hospital_id and p.status = 'pending'
         union all
         select 'refund', r.refund_no, r.id, r.status, null, null, r.created_at,
-               'gateway', r.created_at + cast(:refund_retry_for as interval), 'work_item'
-          from refund r where r.hospital_id = :hospital_id and r.status = 'pending'
+               case when w.stuck then 'operator' else 'gateway' end,
+               case when not w.stuck then greatest(r.created_at, w.looked_at)
+                                          + cast(:refund_retry_for as interval) end,
+               case when not w.stuck then 'work_item' end
+          from refund r
+         cross join lateral (
+               select count(*) filter (where closed_at is null) > 0 as stuck,
+                      max(closed_at) as looked_at
+                 from work_item i
+                where i.hospital_id = r.hospital_id and i.kind = 'refund_stuck'
+                  and i.subject = r.refund_no) w
+         where r.hospital_id = :hospital_id and r.status = 'pending'
         union all
         select 'stop_clinic', c.stop_no, c.id, c.status, c.doctor_id, null, c.created_at,
-               case when c.status = 'paused' then 'operator' else 'patients' end, c.choose_by,
-               'refund'
+               case when c.status = 'paused' then 'operator' else 'patients' end,
+               case when c.status = 'paused' then
+                         (select min(s.starts_at) from schedule s where s.id = any(c.schedule_ids))
+                    else c.choose_by end,
+               case when c.status = 'paused' then 'resume' else 'refund' end
           from stop_clinic c where c.hospital_id = :hospital_id and c.status <> 'done'
     )
 """
@@ -67,6 +82,17 @@ PAGE = text(
     + "order by o.due, o.order_no limit :size offset (:page - 1) * :size"
 )
 TOTAL = text(OPEN_ORDERS + "select count(*)" + WANTED)
+# What is listed and is no order of a patient's; a refund lives in its payment's workflow.
+FOUND = text(
+    """select 'payment' as kind, status, 'payment/' || payment_no as workflow_id
+         from payment where hospital_id = :hospital_id and payment_no = :number
+        union all
+       select 'refund', status, 'payment/' || payment_no
+         from refund where hospital_id = :hospital_id and refund_no = :number
+        union all
+       select 'stop_clinic', status, 'stop_clinic/' || stop_no
+         from stop_clinic where hospital_id = :hospital_id and stop_no = :number"""
+)
 
 
 @dataclass(frozen=True)
@@ -94,9 +120,23 @@ class OpenOrder:
     doctor_id: int | None
     department_id: int | None
     waiting_for: str
-    due: datetime
-    next_step: str
+    due: datetime | None  # neither of these: nothing happens by itself
+    next_step: str | None
     since: datetime
+
+
+@dataclass(frozen=True)
+class Found:
+    kind: str
+    status: str
+    workflow_id: str  # whose it is
+
+
+async def find_other(connection: AsyncConnection, hospital_id: int, number: str) -> Found | None:
+    """The payment, refund or stop of this number."""
+    values = {"hospital_id": hospital_id, "number": number}
+    row = (await connection.execute(FOUND, values)).one_or_none()
+    return Found(**row._mapping) if row else None
 
 
 async def list_open_orders(

@@ -173,7 +173,7 @@ class TemporalLifecycles:
         try:
             start = await self._start_of(kind, subject)
         except NoLifecycle:
-            return await self._asked_before(kind, subject, result, update_id)
+            return await self.asked_before(kind, subject, result, update_id)
         operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             start.workflow,
             start.arg,
@@ -190,16 +190,17 @@ class TemporalLifecycles:
                 start_workflow_operation=operation,
             )
         except WorkflowAlreadyStartedError:
-            return await self._asked_before(kind, subject, result, update_id)
+            return await self.asked_before(kind, subject, result, update_id)
         finally:
             # Its own future holds the same error, and complains when nobody looks at it.
             with suppress(Exception):
                 await asyncio.wait_for(operation.workflow_handle(), 0)
 
-    async def _asked_before(
+    async def asked_before(
         self, kind: str, subject: str, result: type, update_id: str | None
     ) -> WorkflowUpdateHandle[Any]:
-        """The same command of a process that died before it could say what became of it."""
+        """The same command of a process that died before it could say what became of it: done, or
+        refused by its handler (WorkflowUpdateFailedError). NoLifecycle when nothing was kept."""
         if update_id is None:
             raise NoLifecycle(subject)
         workflow = self.client.get_workflow_handle(f"{kind}/{subject}")

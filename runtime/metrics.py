@@ -72,6 +72,13 @@ class Metrics:
         self._payments = Counter(
             "hospital_payments", "Payments by outcome.", ("outcome",), registry=registry
         )
+        self._forged = Counter(
+            "hospital_forged_callbacks",
+            "Callbacks whose signature is wrong, by whose they claim to be; only so many an hour of"
+            " an address are audited, the others counted here alone.",
+            ("source", "outcome"),
+            registry=registry,
+        )
         self._relayed = Counter(
             "hospital_relay_starts",
             "Outbox messages handed to Temporal, by outcome.",
@@ -95,6 +102,9 @@ class Metrics:
 
     def payment(self, outcome: str) -> None:
         self._payments.labels(outcome).inc()
+
+    def forged_callback(self, source: str, outcome: str) -> None:
+        self._forged.labels(source, outcome).inc()
 
     def relay_start(self, outcome: str) -> None:
         self._relayed.labels(outcome).inc()

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-# Those that have a row, and `<kind>/<number>` as their id.
-QUERY = (
-    "ExecutionStatus = 'Running' and WorkflowType in ('AppointmentWorkflow', 'PaymentWorkflow',"
-    " 'StopClinicWorkflow', 'WorkItemWorkflow')"
+from runtime.lifecycles import LOADERS
+
+# Those that have a row, and `<kind>/<number>` as their id: whatever is begun from one.
+TYPES = sorted(f"{kind.title().replace('_', '')}Workflow" for kind in LOADERS)
+QUERY = "ExecutionStatus = 'Running' and WorkflowType in ({})".format(
+    ", ".join(f"'{one}'" for one in TYPES)
 )
 
 

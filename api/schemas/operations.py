@@ -25,12 +25,25 @@ class OpenOrder(Schema):
     status: str
     doctor_id: int | None
     department_id: int | None
-    waiting_for: str = Field(description="payment, patient, doctor, choice, desk, gateway, …")
+    waiting_for: str = Field(
+        description="payment, patient, doctor, choice, desk, gateway, operator, …"
+    )
     since: dt.datetime = Field(description="its last move")
-    due: dt.datetime
-    next_step: str = Field(description="what then happens by itself: a code")
+    due: dt.datetime | None
+    next_step: str | None = Field(
+        description="what then happens by itself: a code; null when nothing does"
+    )
     next_step_text: str = Field(description="the same as a sentence, by Accept-Language")
     workflow_id: str | None = Field(description="in the Temporal web UI")
+
+
+class RetriedOrder(Schema):
+    """A payment, a refund or a stop that was looked at."""
+
+    kind: OpenKind
+    order_no: str
+    status: str
+    workflow_id: str = Field(description="which began again, unless it runs or has nothing to do")
 
 
 class ReassignOrder(OperatorReason):

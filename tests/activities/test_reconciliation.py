@@ -334,3 +334,18 @@ async def test_a_workflow_whose_row_is_closed_or_unknown_is_filed(
     assert await made.file_suspects(suspects) == 3
     codes = await clinic.ids("select distinct code from reconciliation_difference")
     assert codes == ["workflow_without_row"]
+
+
+async def test_many_of_one_kind_do_not_hide_those_of_another(
+    clinic: Clinic, till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("activities.reconciliation.AT_MOST", 1)
+    await clinic.run("update payment set created_at = now() - interval '1 hour'")
+    await clinic.booked(await clinic.someone(1), await clinic.slot(hour=10))
+    await clinic.run("update appointment set created_at = now() - interval '1 hour'")
+    await clinic.run("delete from outbox")
+    running = {"consultation/C1", "consultation/C2", "stop_clinic/S1", "work_item/W1"}
+    suspects = await reconciling(clinic, BillGateway(), Seen(running)).find_suspects(DAY)
+    first = await clinic.value("select min(order_no) from appointment")
+    assert suspects.lacking == (f"appointment/{first}", "payment/P1")
+    assert suspects.astray == ("consultation/C1", "stop_clinic/S1", "work_item/W1")

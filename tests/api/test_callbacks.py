@@ -9,6 +9,7 @@ from twilio.request_validator import RequestValidator
 
 from activities.message import Outgoing
 from api.context import Context
+from api.limits import FORGERIES_AUDITED
 from db.keyring import Keyring
 from domain.message import Template
 from runtime.settings import TwilioSettings
@@ -72,6 +73,14 @@ async def test_a_forged_receipt_is_refused_and_audited(
         "bad_signature callbacks/twilio"
     )
     assert await clinic.value("select count(*) from inbox") == 0
+
+
+async def test_who_forges_without_end_does_not_fill_the_audit(
+    clinic: Clinic, client: httpx.AsyncClient
+) -> None:
+    for _ in range(FORGERIES_AUDITED + 3):
+        assert (await told(client, token="another", MessageSid="SM1")).status_code == 401
+    assert await clinic.value("select count(*) from audit") == FORGERIES_AUDITED
 
 
 async def test_what_is_signed_but_no_receipt_is_malformed(

@@ -7,10 +7,13 @@ import pytest
 
 from api.context import Context
 from db.keyring import Keyring
+from db.work_item import open_work_item
 from domain.access import Role
 from domain.appointment import AppointmentStatus as S
+from domain.payment import RefundCause
+from domain.work_item import WorkItemKind, for_desk
 from tests.support.api import as_caller, refused
-from tests.support.booking import Clinic
+from tests.support.booking import Clinic, Till
 
 pytestmark = pytest.mark.anyio
 
@@ -67,6 +70,50 @@ async def test_a_session_called_off_and_its_orders(client, clinic, operator):
     assert found == {"appointment": ("choice", "refund"), "stop_clinic": ("patients", "refund")}
 
 
+async def test_a_stop_that_is_paused_waits_for_an_operator_until_its_first_slot(
+    client, clinic, operator
+):
+    slots = [await clinic.slot(hour=hour) for hour in (14, 9)]
+    stop = {"reason": "r", "scope": "day"}
+    await client.post(f"/schedules/{slots[0]}/stop", json=stop, headers=operator)
+    await clinic.run("update stop_clinic set status = 'paused'")
+    [paused] = await orders(client, operator)
+    assert (paused["waitingFor"], paused["nextStep"]) == ("operator", "resume")
+    first = await clinic.value("select min(starts_at) from schedule")
+    assert datetime.fromisoformat(paused["due"]) == first
+    assert "继续通知" in paused["nextStepText"]
+
+
+async def a_refund(clinic) -> str:
+    """Promised long ago, and still on its way."""
+    till = Till(clinic)
+    await till.open(await clinic.booked(await clinic.someone(), await clinic.slot()))
+    await till.take()
+    refund = await till.owe(RefundCause.CLINIC)
+    await clinic.run("update refund set created_at = now() - interval '30 hours'")
+    await clinic.run("update appointment set status = 'cancelled'")
+    return str(refund)
+
+
+async def test_a_refund_that_is_stuck_waits_for_an_operator(client, clinic, operator):
+    refund = await a_refund(clinic)
+    async with clinic.engine.begin() as connection:
+        new = for_desk(WorkItemKind.REFUND_STUCK, refund, timedelta(minutes=15))
+        await open_work_item(connection, 1, new)
+    [stuck] = await orders(client, operator, kind="refund")
+    assert (stuck["orderNo"], stuck["waitingFor"]) == (refund, "operator")
+    assert (stuck["due"], stuck["nextStep"]) == (None, None)
+    assert stuck["nextStepText"] == "不会自动处理。"
+    assert await orders(client, operator, kind="refund", overdue=True) == []
+    # The operator has it tried again: now it has as long as the first time.
+    closed = "update work_item set status = 'decided', closed_at = now() - interval '1 hour'"
+    await clinic.run(closed)
+    [retried] = await orders(client, operator, kind="refund")
+    assert (retried["waitingFor"], retried["nextStep"]) == ("gateway", "work_item")
+    looked = await clinic.value("select closed_at from work_item")
+    assert datetime.fromisoformat(retried["due"]) == looked + timedelta(hours=24)
+
+
 async def test_the_list_narrows(client, clinic, operator):
     slot = await clinic.slot()
     unpaid = await clinic.booked(await clinic.someone(0), slot)
@@ -107,13 +154,41 @@ async def test_a_lost_workflow_is_begun_again(client, clinic, operator):
     assert await clinic.value("select count(*) from audit where event = 'retry'") == 2
 
 
+async def test_payments_refunds_and_stops_are_begun_again_too(client, clinic, operator):
+    refund = await a_refund(clinic)
+    slot = await clinic.slot(hour=15)
+    stopped = await client.post(f"/schedules/{slot}/stop", json={"reason": "r"}, headers=operator)
+    stop = stopped.json()["stopNo"]
+    begun = "select workflow || '/' || subject from outbox where signal is null"
+    for number, kind, workflow in (
+        ("P1", "payment", "payment/P1"),
+        (refund, "refund", "payment/P1"),
+        (stop, "stop_clinic", f"stop_clinic/{stop}"),
+    ):
+        await clinic.run("delete from outbox")
+        answer = await client.post(
+            f"/ops/orders/{number}/retry", json={"reason": "流程丢失"}, headers=operator
+        )
+        assert answer.status_code == 200, answer.text
+        told = answer.json()
+        assert (told["kind"], told["orderNo"], told["workflowId"]) == (kind, number, workflow)
+        assert await clinic.ids(begun) == [workflow]
+        kept = "select count(*) from audit where event = 'retry' and subject = :number"
+        assert await clinic.value(kept, number=number) == 1
+    unknown = await client.post("/ops/orders/P2/retry", json={"reason": "r"}, headers=operator)
+    assert refused(unknown) == (404, "not_found")
+
+
 async def test_only_operators(client, clinic, context):
     number = await clinic.booked(await clinic.someone(), await clinic.slot())
     nurse = as_caller(context, 998, Role.NURSE)
     forbidden = (403, "forbidden")
     assert refused(await client.get("/ops/orders", headers=nurse)) == forbidden
-    for verb, body in (("retry", {}), ("reassign", {"scheduleId": 1})):
-        path = f"/ops/orders/{number}/{verb}"
+    for path, body in (
+        (f"/ops/orders/{number}/retry", {}),
+        ("/ops/orders/P1/retry", {}),
+        (f"/ops/orders/{number}/reassign", {"scheduleId": 1}),
+    ):
         answer = await client.post(path, json={"reason": "r", **body}, headers=nurse)
         assert refused(answer) == forbidden
         operator = as_caller(context, 999, Role.OPERATOR)

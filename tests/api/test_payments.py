@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from activities.gateways.payment import EventKind
 from activities.gateways.sandbox_payment import (
@@ -23,6 +24,7 @@ from db.keyring import Keyring
 from domain.access import Role
 from domain.appointment import AppointmentStatus as S
 from domain.payment import PaymentStatus, RefundCause, RefundStatus
+from runtime.metrics import render
 from tests.support.api import as_caller, client_of, refused
 from tests.support.booking import Clinic, Till
 from tests.support.gateway import (
@@ -274,6 +276,32 @@ async def test_a_forged_callback_is_refused_and_audited(
     assert await clinic.value(query) == f"bad_signature {NOTIFY[1:]} stranger forged"
     assert await clinic.value("select count(*) from inbox") == 0
     assert await signals(clinic) == []
+
+
+async def test_who_forges_without_end_fills_the_log_and_not_the_audit(
+    payer: Payer, clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in the audit stays there."""
+    monkeypatch.setattr("api.limits.FORGERIES_AUDITED", 2)
+    monkeypatch.setattr("api.limits.FORGERIES_AUDITED_IN_ALL", 3)
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(4):
+            assert refused(await payer.client.post(NOTIFY)) == (401, "bad_signature")
+        assert await clinic.value("select count(*) from audit") == 2
+        for network in ("2001:db8:0:1::", "2001:db8:0:2::"):  # elsewhere, and still not for ever
+            async with client_of(payer.context, address=f"{network}7") as client:
+                assert (await client.post(NOTIFY)).status_code == 401
+    assert await clinic.value("select count(*) from audit") == 3
+    assert [one["event"] for one in logs if one["event"] == "callback_refused"] == [
+        "callback_refused"
+    ] * 6
+    scrape = render(payer.context.metrics.registry)[0].decode()
+    for outcome in ("audited", "counted"):
+        line = f'hospital_forged_callbacks_total{{outcome="{outcome}",source="sandbox"}} 3.0'
+        assert line in scrape
+    await clinic.run("update rate_limit set window_ends = now()")  # an hour later
+    await payer.client.post(NOTIFY)
+    assert await clinic.value("select count(*) from audit") == 4
 
 
 async def test_a_changed_amount_is_a_forgery(

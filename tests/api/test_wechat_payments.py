@@ -219,6 +219,33 @@ async def test_while_the_first_cannot_be_closed_there_is_no_second(
     assert (await payer.pay(NATIVE)).status_code == 201
 
 
+async def test_a_payment_that_ran_out_is_closed_and_a_new_one_made(
+    at_wechat: Context, payer: Payer, clinic: Clinic
+) -> None:
+    """An operator gave the order more time; the gateway's code did not get any."""
+    workflow = Settling(clinic, PaymentStatus.CLOSED)
+    payer = settling(at_wechat, payer, workflow)
+    first = (await payer.pay()).json()
+    await clinic.run("update payment set expires_at = now() - interval '1 second'")
+    answer = await payer.pay()
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["payUrl"] != first["payUrl"]
+    assert workflow.asked == [("payment", first["paymentNo"], "settle_or_close")]
+    assert await clinic.ids("select status from payment order by id") == ["closed", "pending"]
+    assert (await payer.pay()).json()["paymentNo"] == answer.json()["paymentNo"]
+
+
+async def test_what_was_paid_before_it_ran_out_is_not_asked_for_again(
+    at_wechat: Context, payer: Payer, clinic: Clinic
+) -> None:
+    payer = settling(at_wechat, payer, Settling(clinic, PaymentStatus.PAID))
+    first = (await payer.pay()).json()
+    await clinic.run("update payment set expires_at = now() - interval '1 second'")
+    answer = await payer.pay()
+    assert (answer.status_code, answer.json()["status"]) == (200, "paid")
+    assert answer.json()["paymentNo"] == first["paymentNo"]
+
+
 async def test_a_payment_that_wechat_refuses_for_good(payer: Payer, wechat: WechatServer) -> None:
     """Asking again would change nothing, so nobody is told to."""
     wechat.next_answers.append(Refusal(403, "NO_AUTH", "商户无权限 oUpF8uMuAJO"))

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from cli.__main__ import COMMANDS
+from runtime.settings import read_settings
 from workers import serve
 from workflows.queues import GATEWAYS, LIFECYCLES, MESSAGES, SETTLEMENTS, STAFF
 
@@ -23,7 +24,8 @@ FILE = ROOT / "docker-compose.yml"
 TEXT = FILE.read_text(encoding="utf-8")
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-OURS = {name: one for name, one in SERVICES.items() if "build" in one}
+BUILT = {name: one for name, one in SERVICES.items() if "build" in one}
+OURS = {name: one for name, one in BUILT.items() if name != "janus"}  # by the image of the house
 VARIABLE = re.compile(r"\$\{([A-Z0-9_]+)(:-|:\?|-)?([^}]*)\}")
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|API_KEY|PGPASSWORD|KEYRING_FILE|APIV3_KEY")
 # What production has no use for, and what the image itself says.
@@ -32,7 +34,6 @@ ONLY_ELSEWHERE = {
     "HOSPITAL_SANDBOX_GATEWAY_URL",
     "HOSPITAL_SANDBOX_GATEWAY_SECRET",
     "TWILIO_BASE_URL",
-    "WECHAT_PAY_BASE_URL",
 }
 
 
@@ -45,6 +46,12 @@ def example() -> Mapping[str, str]:
 
 def filled_in() -> dict[str, str]:
     return {name: "x1" for name, kind, _ in VARIABLE.findall(TEXT) if kind == ":?"}
+
+
+def docker_compose(environ: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["docker-compose", "--file", str(FILE), *words]
+    env = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environ}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 # The file as such
@@ -62,16 +69,12 @@ def test_it_is_what_the_compose_specification_says() -> None:
 
 @pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is away")
 def test_docker_compose_reads_it_when_everything_is_filled_in_and_names_what_is_not() -> None:
-    def config(environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-        command = ["docker-compose", "--file", str(FILE), "config", "--quiet"]
-        env = {"PATH": "/usr/bin:/bin:/usr/local/bin", **environ}
-        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
     everything = filled_in()
-    whole = config(everything)
+    whole = docker_compose(everything, "config", "--quiet")
     assert whole.returncode == 0, whole.stderr
     for name in everything:
-        lacking = config({k: v for k, v in everything.items() if k != name})
+        others = {k: v for k, v in everything.items() if k != name}
+        lacking = docker_compose(others, "config", "--quiet")
         assert lacking.returncode != 0, name
         assert "${" + name in lacking.stderr, name
 
@@ -135,6 +138,39 @@ def test_every_setting_is_given_to_every_process() -> None:
         assert not one["environment"].keys() & ONLY_ELSEWHERE, name
 
 
+# Who takes WeChat Pay says one of these besides.
+WECHAT = {
+    "WECHAT_PAY_MCHID": "1900000109",
+    "WECHAT_PAY_APPID": "wx0123456789abcdef",
+    "WECHAT_PAY_SERIAL_NO": "5157F09EFDC096DE15EBE81A47057A72",
+    "WECHAT_PAY_APIV3_KEY": "0" * 32,
+}
+BY_PUBLIC_KEY = {"WECHAT_PAY_PUBLIC_KEY_ID": "PUB_KEY_ID_0"}
+BY_CERTIFICATES = {
+    "WECHAT_PAY_PUBLIC_KEY_PATH": "",
+    "WECHAT_PAY_CERTIFICATES_DIR": "/etc/hospital/wechat",
+    "WECHAT_PAY_CERTIFICATES_PATH": "/run/wechat_pay_certificates",
+    "WECHAT_PAY_BASE_URL": "https://api2.mch.weixin.qq.com",
+}
+
+
+@pytest.mark.skipif(not shutil.which("docker-compose"), reason="docker-compose is away")
+@pytest.mark.parametrize("told", [{}, WECHAT | BY_PUBLIC_KEY, WECHAT | BY_CERTIFICATES])
+def test_each_process_starts_by_what_is_passed_on(told: Mapping[str, str]) -> None:
+    """By the public key, by certificates alone, or without WeChat Pay."""
+    done = docker_compose({**filled_in(), **told}, "config")
+    assert done.returncode == 0, done.stderr
+    services = yaml.safe_load(done.stdout)["services"]
+    for name in OURS:
+        given = {key: str(value or "") for key, value in services[name]["environment"].items()}
+        settings = read_settings(given).wechat_pay
+        assert (settings is None) == (not told), name
+        if settings is not None and settings.certificates_path:
+            mounted = f"/etc/hospital/wechat:{settings.certificates_path}:ro"
+            assert mounted in services[name]["volumes"], name
+            assert settings.base_url == BY_CERTIFICATES["WECHAT_PAY_BASE_URL"]
+
+
 def test_no_secret_has_a_default_and_none_stands_in_the_file() -> None:
     for name, kind, default in VARIABLE.findall(TEXT):
         if SECRET.search(name):
@@ -162,10 +198,17 @@ def test_production_is_production() -> None:
 # What could be reached, and what could go wrong
 
 
-def test_only_the_api_and_the_web_ui_are_published_and_on_loopback_alone() -> None:
+def test_only_janus_media_are_published_to_everybody() -> None:
     published = {name: one["ports"] for name, one in SERVICES.items() if "ports" in one}
-    assert published.keys() == {"api", "temporal-ui"}
-    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
+    assert published.keys() == {"api", "temporal-ui", "janus"}
+    open_to_all = [
+        port for ports in published.values() for port in ports if not port.startswith("127.0.0.1:")
+    ]
+    media = "${JANUS_RTP_PORTS:-20000-20199}"
+    assert open_to_all == [f"{media}:{media}/udp"]
+    assert "7088" not in str(published)
+    front = COMPOSE["networks"]["front"]["ipam"]["config"][0]["subnet"]
+    assert front.startswith(SERVICES["janus"]["environment"]["JANUS_INTERFACES"])
     assert COMPOSE["networks"]["inside"] == {"internal": True}
     for name in ("postgres", "temporal", "temporal-schema", "temporal-namespace"):
         assert SERVICES[name]["networks"] == ["inside"]
@@ -174,7 +217,7 @@ def test_only_the_api_and_the_web_ui_are_published_and_on_loopback_alone() -> No
 def test_images_are_pinned_to_a_release() -> None:
     for name, one in SERVICES.items():
         tag = one["image"].partition(":")[2]
-        assert name in OURS or re.fullmatch(r"[0-9]+(\.[0-9]+){1,2}", tag), name
+        assert name in BUILT or re.fullmatch(r"[0-9]+(\.[0-9]+){1,2}", tag), name
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -184,7 +227,7 @@ def test_every_service_is_confined(name: str) -> None:
     assert one["security_opt"] == ["no-new-privileges:true"]
     assert one["deploy"]["resources"]["limits"].keys() == {"cpus", "memory"}
     assert one["logging"]["options"].keys() == {"max-size", "max-file"}
-    assert name not in OURS or one["read_only"]
+    assert name not in BUILT or one["read_only"]
 
 
 def test_every_service_that_stays_is_asked_how_it_is() -> None:

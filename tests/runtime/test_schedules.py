@@ -82,7 +82,9 @@ async def test_what_runs_is_told_from_what_does_not(client: Client) -> None:
     await night.terminate()
     assert not await seen.runs(night.id)
     assert not await seen.runs("appointment/A-nobody")
-    await client.start_workflow("WorkItemWorkflow", id="work_item/W1", task_queue="nobody")
+    rows = {"work_item/W1": "WorkItemWorkflow", "consultation/C1": "ConsultationWorkflow"}
+    for row, workflow in rows.items():
+        await client.start_workflow(workflow, id=row, task_queue="nobody")
     async with asyncio.timeout(10):
-        while await seen.running() != {"work_item/W1"}:  # noqa: ASYNC110
+        while await seen.running() != set(rows):  # noqa: ASYNC110
             await asyncio.sleep(0.05)

@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import re
 import secrets
 from collections import Counter
 from dataclasses import dataclass, field
@@ -125,6 +126,12 @@ class Peer:
             while min(self.frames["audio"], self.frames["video"]) < frames:
                 self._news.clear()
                 await self._news.wait()
+
+    def candidates(self) -> list[tuple[str, int]]:
+        """Where Janus said that it may be reached: address and port."""
+        told = "\n".join(one.remoteDescription.sdp for one in self._connections)
+        found = re.findall(r"^a=candidate:\S+ \d+ \S+ \d+ (\S+) (\d+)", told, re.MULTILINE)
+        return [(address, int(port)) for address, port in found]
 
     def _connection(self) -> RTCPeerConnection:
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))

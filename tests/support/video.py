@@ -60,8 +60,7 @@ class VideoInMemory:
         return self.rooms[number]
 
 
-@contextmanager
-def running_janus() -> Iterator[EmbeddedJanus]:
+def janus_program() -> str:
     """The real one. Without it CI fails; a developer's machine may lack it."""
     program = EmbeddedJanus.program()
     if program is None:
@@ -69,6 +68,12 @@ def running_janus() -> Iterator[EmbeddedJanus]:
         if os.environ.get("CI"):
             pytest.fail(why)
         pytest.skip(why)
+    return program
+
+
+@contextmanager
+def running_janus() -> Iterator[EmbeddedJanus]:
+    program = janus_program()
     with (
         tempfile.TemporaryDirectory(prefix="hospital-janus-") as directory,
         EmbeddedJanus.prepare(Path(directory) / "janus", program) as janus,
