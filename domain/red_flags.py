@@ -11,7 +11,10 @@ from enum import StrEnum
 from functools import cached_property
 
 from domain.account import Gender
-from domain.symptom_text import Denials, Phrase, Read, Reader
+from domain.symptom_denials import Denials
+from domain.symptom_persons import Named, Person, PersonReader
+from domain.symptom_phrases import Phrase
+from domain.symptom_text import Read, Reader, clauses
 from domain.words import Words
 
 
@@ -38,18 +41,14 @@ class Combination:
     from_years: int | None = None
     gender: Gender | None = None
 
-    def is_for(self, age_in_months: int | None, gender: Gender | None) -> bool:
+    def is_for(self, person: Person) -> bool:
         """Of an unknown age nothing is presumed; of an unknown gender everything: an age narrows
         what is common, a gender only leaves out what cannot be."""
-        if self.under_months is not None and (
-            age_in_months is None or age_in_months >= self.under_months
-        ):
+        if self.under_months is not None and person.under_months > self.under_months:
             return False
-        if self.from_years is not None and (
-            age_in_months is None or age_in_months < 12 * self.from_years
-        ):
+        if self.from_years is not None and person.from_months < 12 * self.from_years:
             return False
-        return self.gender is None or gender is None or gender is self.gender
+        return self.gender is None or person.gender in (None, self.gender)
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,8 @@ class RedFlags:
     denials: Denials
     ignored: tuple[str, ...]
     flags: tuple[RedFlag, ...]
+    degrees: tuple[str, ...] = ()
+    persons: tuple[Named, ...] = ()
 
     @cached_property
     def _phrases(self) -> dict[str, Phrase]:
@@ -89,18 +90,24 @@ class RedFlags:
             flag.id: [word for text in flag.written for word in self._phrases[text].words]
             for flag in self.flags
         }
-        return Reader(self.denials, families)
+        return Reader(self.denials, families, self.degrees, self.ignored)
+
+    @cached_property
+    def _person_reader(self) -> PersonReader:
+        return PersonReader(self.persons)
 
     def read(self, text: str) -> Read:
-        return self._reader.read(text, self.ignored)
+        return self._reader.read(text)
 
-    def raised(
-        self, flag: RedFlag, read: Read, age_in_months: int | None, gender: Gender | None
-    ) -> bool:
+    def persons_in(self, text: str, own: Person) -> frozenset[Person]:
+        """Whom it may be about: for whom it is ordered, and who is named."""
+        return self._person_reader.persons("\n".join(clauses(text)), own) | {own}
+
+    def raised(self, flag: RedFlag, read: Read, persons: Iterable[Person]) -> bool:
         if any(read.has(self._phrases[term]) for term in flag.terms):
             return True
         return any(
-            combination.is_for(age_in_months, gender)
+            any(combination.is_for(person) for person in persons)
             and all(any(read.has(self._phrases[p]) for p in group) for group in combination.all_of)
             for combination in flag.combinations
         )
@@ -114,8 +121,11 @@ def red_flags_in(
 ) -> tuple[RedFlag, ...]:
     """The flags that complaint, description and symptoms raise together, the gravest first.
 
-    A text is never read on into the next one; a combination may be met across several.
+    A text is never read on into the next one; a combination may be met across several. Age and
+    gender are those of the person it is ordered for.
     """
-    read = rules.read("\n".join(text for text in texts if text))
-    raised = [flag for flag in rules.flags if rules.raised(flag, read, age_in_months, gender)]
+    text = "\n".join(text for text in texts if text)
+    read = rules.read(text)
+    persons = rules.persons_in(text, Person.aged(age_in_months, gender))
+    raised = [flag for flag in rules.flags if rules.raised(flag, read, persons)]
     return tuple(sorted(raised, key=lambda flag: list(Severity).index(flag.severity)))

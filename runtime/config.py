@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hint
 from zoneinfo import ZoneInfo
 
 from domain.hospital import HospitalConfig, Policies, QuietHours
-from domain.symptom_text import Phrase
+from domain.symptom_phrases import Phrase
 from runtime.config_scalars import expected_of, parse
 from runtime.config_source import (
     Entry,
@@ -184,6 +184,8 @@ RULES |= {
         lambda text: re.fullmatch(r"[A-Za-z0-9._-]{1,40}", text) is not None,
         "a version such as 2026-01",
     ),
+    "denials.now": _PHRASE,
+    "ignored": _PHRASE,
     "flags.id": _CODE,
     "flags.terms": _PHRASE,
     "flags.combinations.all_of": _PHRASE,

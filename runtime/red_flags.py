@@ -17,10 +17,23 @@ def load_red_flags(config_path: Path = DEFAULT_CONFIG) -> RedFlags:
 
 def _across(reader: Reader) -> None:
     reader.distinct("flags", "id")
+    _each_word_names_one(reader)
     if reader.lengths.get("flags") == 0:
         reader.note("flags", "expected at least one")
     for index in range(reader.lengths.get("flags", 0)):
         _says_something(reader, f"flags[{index}]")
+
+
+def _each_word_names_one(reader: Reader) -> None:
+    """A word for two persons would silently be the last's."""
+    first: dict[str, str] = {}
+    for person in range(reader.lengths.get("persons", 0)):
+        words = f"persons[{person}].words"
+        for path in (f"{words}[{n}]" for n in range(reader.lengths.get(words, 0))):
+            word = reader.values.get(path, path)
+            if word in first:
+                reader.note(path, f"{word} is there twice, first in {reader.places[first[word]]}")
+            first.setdefault(word, path)
 
 
 def _says_something(reader: Reader, flag: str) -> None:
