@@ -66,15 +66,16 @@ async def get_events(
     ] = None,
 ) -> Response:
     """Server-sent events. Without `Last-Event-ID` from the first message on; with it, from there,
-    nothing twice and nothing left out. `typing` has no id. Ends when the consultation does."""
+    nothing twice and nothing left out; one from beyond what there is counts as the last message.
+    `typing` has no id. Ends when the consultation does."""
     caller = await _listener(context, authorization, ticket)
     cursor = _cursor(last_event_id or last_event_id_in_query)
     async with context.engine.begin() as connection:
         talk, side = await talk_of(context, connection, caller, id)
         await leave_trace(context, connection, caller, talk, side, "listen")
-        if not ConsultationStatus(talk.status).open and cursor.version >= 0:
+        if not ConsultationStatus(talk.status).open and cursor.version == talk.version:
             later = await messages_after(connection, context.keyring, talk.order_no, cursor.seq, 1)
-            if not later and cursor.version >= talk.version:
+            if not later:
                 return Response(status_code=204)  # or an EventSource would come for ever
     if not context.streams.takes(talk.order_no, caller):
         raise Problem("too_many_requests", retry_after=30)

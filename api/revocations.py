@@ -5,6 +5,7 @@ revoked within a token's lifetime: read at start and again every few seconds.
 """
 
 import asyncio
+import time
 from datetime import timedelta
 
 import structlog
@@ -23,6 +24,8 @@ class Revocations:
     def __init__(self, engine: AsyncEngine, token_lifetime: timedelta) -> None:
         self._engine = engine
         self._lifetime = token_lifetime
+        self._read_at = time.time()
+        self._unread = timedelta()  # the longest that nothing could be read
         self._ended: frozenset[int] = frozenset()
         self._ended_here: set[int] = set()  # a read that began before our commit misses these
 
@@ -36,9 +39,17 @@ class Revocations:
     async def run(self) -> None:
         while True:
             try:
-                async with self._engine.connect() as connection:
-                    rows = await connection.execute(RECENT, {"lifetime": self._lifetime})
-                    self._ended = frozenset(rows.scalars())
+                await self.read()
             except SQLAlchemyError as error:
                 log.warning("revocations_not_read", error=type(error).__name__)
             await asyncio.sleep(POLL)
+
+    async def read(self) -> None:
+        """Streams outlive the tokens that opened them, so that logins which ended while nothing
+        could be read count, however long ago that is."""
+        now = time.time()
+        self._unread = max(self._unread, timedelta(seconds=now - self._read_at))
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(RECENT, {"lifetime": self._lifetime + self._unread})
+            self._ended = frozenset(rows.scalars())
+        self._read_at = now

@@ -9,11 +9,13 @@ the latest a slow look finds out.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import secrets
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import psycopg
 import structlog
@@ -30,6 +32,7 @@ from domain.consultation import ConsultationStatus
 from domain.conversation import Cursor, Side
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 PAUSE = 0.005  # seconds between two calls to the other processes
 BEAT = 15  # seconds: a listener hears something at least so often, and proxies keep it open
@@ -54,8 +57,11 @@ class Heard:
 class Listener:
     """One open stream. What is told comes out of `told()` until it ends."""
 
-    def __init__(self, streams: "Streams", room: "Room", caller: Caller, cursor: Cursor) -> None:
+    def __init__(
+        self, streams: "Streams", room: "Room", caller: Caller, cursor: Cursor, turn: int
+    ) -> None:
         self.caller = caller
+        self.turn = turn  # for heartbeats; a place among the others would change as they go
         self._streams = streams
         self._room = room
         self._cursor = cursor
@@ -67,10 +73,15 @@ class Listener:
     def offer(self, news: News | Side | None) -> None:
         """A side: it is typing; None: a heartbeat. Never waits, and never keeps more than a few."""
         if len(self._waiting) >= BEHIND:
-            self._waiting.clear()
-            self._behind = True
+            self.read_again()
         elif isinstance(news, News) or not self._waiting:
             self._waiting.append(news)
+            self._woken.set()
+
+    def read_again(self) -> None:
+        """By itself, instead of what waits for it."""
+        self._waiting.clear()
+        self._behind = True
         self._woken.set()
 
     def end(self) -> None:
@@ -97,6 +108,8 @@ class Listener:
             if news is None:
                 self._ended = True
                 return
+            # What it was told exists and is found again; the id that it brought may claim anything.
+            self._cursor = self._cursor.within(news.head.cursor)
             for heard in self._of(news):
                 yield heard
             more = news.more
@@ -106,7 +119,7 @@ class Listener:
             return (Heard(),)
         if isinstance(news, Side):
             return (Heard(typing=news),)
-        if news.messages and news.messages[0].seq > self._cursor.seq + 1:
+        if news.after > self._cursor.seq:
             self._behind = True  # something is missing
             return ()
         return self._of(news)
@@ -115,14 +128,18 @@ class Listener:
         """What of it this listener has not heard. It ends when the order is somebody else's now,
         before anything of theirs, and when the order has ended, after everything."""
         head = news.head
+        if head.version < self._cursor.version:
+            return  # read before what it has read by itself: perhaps the order was another's then
         if not concerns(self.caller, head):
             self._ended = True
             return
         for message in news.messages:
+            if self._ended:
+                return  # in the midst of many: its login ended
             if message.seq > self._cursor.seq:
                 self._cursor = replace(self._cursor, seq=message.seq)
                 yield Heard(cursor=self._cursor, message=message, files=dict(news.files))
-        if news.more:
+        if news.more or self._ended:
             return
         was = self._cursor
         reads = max(was.patient_read, head.patient_read), max(was.doctor_read, head.doctor_read)
@@ -144,9 +161,11 @@ def concerns(caller: Caller, head: Head) -> bool:
 
 @dataclass
 class Room:
-    """Those who listen to one order, and up to which message they were all told."""
+    """Those who listen to one order, and how far they were all told. That comes from rows alone:
+    an id that one of them brought decides nothing for the others."""
 
     order_no: str
+    turn: int  # for looks
     listeners: set[Listener] = field(default_factory=set)
     cursor: Cursor | None = None  # None before the first look
     rung_early: bool = False
@@ -171,6 +190,7 @@ class Streams:
         self._name = secrets.token_hex(8)
         self._rooms: dict[str, Room] = {}
         self._open = 0
+        self._turns, self._room_turns = itertools.count(), itertools.count()
         self._closing = False
         self._due: dict[str, None] = {}  # orders that were rung, oldest first
         self._rung = asyncio.Event()
@@ -203,8 +223,8 @@ class Streams:
     @contextlib.contextmanager
     def listening(self, order_no: str, caller: Caller, cursor: Cursor) -> Iterator[Listener]:
         """A Listener for as long as the block lasts."""
-        room = self._rooms.get(order_no) or Room(order_no)
-        listener = Listener(self, room, caller, cursor)
+        room = self._rooms.get(order_no) or Room(order_no, next(self._room_turns))
+        listener = Listener(self, room, caller, cursor, next(self._turns))
         self._rooms[order_no] = room
         room.listeners.add(listener)
         self._open += 1
@@ -232,10 +252,17 @@ class Streams:
             found = await news_of(connection, self._keyring, {room.order_no: after})
         news = found.get(room.order_no)
         if news is not None and room.cursor is None:
-            room.cursor = news.cursor(Cursor(after))
-            if room.rung_early:
-                self._ring_here((room.order_no,))
+            self._begin(room, news.head)
         return news
+
+    def _begin(self, room: Room, head: Head) -> None:
+        """Others may have read a moment before this, and heard nothing since: the head shows them
+        what they miss."""
+        room.cursor = head.cursor
+        for listener in room.listeners:
+            listener.offer(News(head, after=head.last))
+        if room.rung_early:
+            self._ring_here((room.order_no,))
 
     # Beside the requests
 
@@ -254,51 +281,68 @@ class Streams:
                 orders = list(self._due)[:BATCH]
                 for order_no in orders:
                     del self._due[order_no]
-                try:
-                    await self._tell_news(orders)
-                except SQLAlchemyError as error:
-                    log.warning("conversations_not_read", error=type(error).__name__)
-                    self._ring_here(orders)
-                    await asyncio.sleep(1)
+                await self._tell_or_log(orders)
+
+    async def _tell_or_log(self, orders: list[str]) -> None:
+        """What fails with one order silences no other: its own listeners read for themselves, and
+        each ends with the fault that it meets."""
+        try:
+            await self._tell_news(orders)
+        except SQLAlchemyError as error:
+            log.warning("conversations_not_read", error=type(error).__name__)
+            self._ring_here(orders)
+            await asyncio.sleep(1)
+        except Exception as error:
+            if len(orders) > 1:
+                for order_no in orders:
+                    await self._tell_or_log([order_no])
+            else:
+                log.error("conversation_not_told", error=type(error).__name__)
+                self._read_again(orders[0])
 
     async def _tell_news(self, orders: list[str]) -> None:
-        afters = {}
-        for order_no in orders:
-            if (room := self._rooms.get(order_no)) is None:
-                continue
+        rooms = {order_no: self._rooms[order_no] for order_no in orders if order_no in self._rooms}
+        before: dict[str, Cursor] = {}
+        for order_no, room in rooms.items():
             if room.cursor is None:
                 room.rung_early = True
             else:
-                afters[order_no] = room.cursor.seq
-        if not afters:
+                before[order_no] = room.cursor
+        if not before:
             return
         async with self._engine.connect() as connection:
+            afters = {order_no: cursor.seq for order_no, cursor in before.items()}
             found = await news_of(connection, self._keyring, afters)
         for order_no, news in found.items():
-            if (room := self._rooms.get(order_no)) is None or room.cursor is None:
-                continue
-            cursor = news.cursor(room.cursor)
-            if cursor == room.cursor and not news.messages:
-                continue
-            room.cursor = cursor
-            for listener in tuple(room.listeners):
+            if self._rooms.get(order_no) is rooms[order_no]:
+                self._tell_room(rooms[order_no], before[order_no], news)
+
+    def _tell_room(self, room: Room, before: Cursor, news: News) -> None:
+        room.cursor = news.cursor(before)
+        if not room.cursor.covers(before):  # there was more: the database was restored
+            self._read_again(room.order_no)
+        elif room.cursor != before:
+            for listener in room.listeners:
                 listener.offer(news)
-            if news.more:
-                self._ring_here((order_no,))
+        if news.more:
+            self._ring_here((room.order_no,))
+
+    def _read_again(self, order_no: str) -> None:
+        if room := self._rooms.get(order_no):
+            for listener in room.listeners:
+                listener.read_again()
 
     async def _call(self) -> None:
         """Pass rings on to the other processes, many at a time."""
         while True:
             await self._called.wait()
             self._called.clear()
-            orders, hints = list(self._to_call)[:AT_MOST], list(self._to_hint)[:AT_MOST]
+            orders, hints = _taken(self._to_call), _taken(self._to_hint)
             try:
                 async with self._engine.begin() as connection:
                     await call(connection, orders, typing=hints, sender=self._name)
             except SQLAlchemyError as error:
                 log.warning("conversations_not_called", error=type(error).__name__)
-            self._to_call.difference_update(orders)
-            self._to_hint.difference_update(hints)
             if self._to_call or self._to_hint:
                 self._called.set()
             await asyncio.sleep(PAUSE)
@@ -330,19 +374,20 @@ class Streams:
             log.warning("conversation_call_not_understood")
 
     async def _tick(self) -> None:
-        """Every second a part of all gets a heartbeat, a part is looked at, and logins that ended
-        end their streams."""
-        second = 0
-        while True:
+        for second in itertools.count():
             await asyncio.sleep(1)
-            second += 1
-            for number, listener in enumerate(self._listeners()):
-                if self._login_ended(listener.caller.session_id):
-                    listener.end()
-                elif (number + second) % BEAT == 0:
-                    listener.offer(None)
-            rooms = tuple(self._rooms)
-            self._ring_here(rooms[second % LOOK :: LOOK])
+            self._beat(second)
+
+    def _beat(self, second: int) -> None:
+        """A part of all gets a heartbeat, a part is looked at, and logins that ended end their
+        streams."""
+        for listener in self._listeners():
+            if self._login_ended(listener.caller.session_id):
+                listener.end()
+            elif (listener.turn + second) % BEAT == 0:
+                listener.offer(None)
+        rooms = self._rooms.values()
+        self._ring_here([one.order_no for one in rooms if (one.turn + second) % LOOK == 0])
 
     def _ring_here(self, orders: Iterable[str]) -> None:
         for order_no in orders:
@@ -358,3 +403,10 @@ class Streams:
 
     def _listeners(self) -> list[Listener]:
         return [one for room in self._rooms.values() for one in room.listeners]
+
+
+def _taken(waiting: set[T]) -> list[T]:
+    """At once, and not when they were passed on: one that comes again meanwhile is news."""
+    taken = list(waiting)[:AT_MOST]
+    waiting.difference_update(taken)
+    return taken

@@ -40,6 +40,21 @@ class Cursor:
     def __str__(self) -> str:
         return f"{self.seq}.{self.version}.{self.patient_read}.{self.doctor_read}"
 
+    def covers(self, other: "Cursor") -> bool:
+        """Whether who is here has everything that who is there has."""
+        return (
+            self.seq >= other.seq
+            and self.version >= other.version
+            and self.patient_read >= other.patient_read
+            and self.doctor_read >= other.doctor_read
+        )
+
+    def within(self, there: "Cursor") -> "Cursor":
+        """No further than what there is. An id from beyond it is from before the database was
+        restored, or made up: of it only the messages count, and where the order stands is told
+        anew."""
+        return self if there.covers(self) else Cursor(min(self.seq, there.seq))
+
     @classmethod
     def parse(cls, text: str) -> "Cursor | None":
         """`12.3.10.12`, or a message's number alone; None for anything else."""

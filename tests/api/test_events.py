@@ -1,10 +1,11 @@
 """Live conversations: nothing lost, nothing twice, across processes and after any break."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -14,12 +15,14 @@ from sqlalchemy import text
 from api import streams
 from api.app import create_app
 from api.context import Context
-from db.keyring import Keyring
+from api.streams import BEAT, LOOK
+from db.conversation import mark_read, news_of
+from db.keyring import Keyring, UnknownKey
 from domain.access import Caller, Role
 from domain.consultation import ConsultationStatus
 from domain.conversation import Cursor, Side
 from runtime.background import running
-from tests.support.api import client_of, make_context, refused
+from tests.support.api import as_caller, client_to, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.talks import Conversation, Told, listening
 
@@ -46,17 +49,17 @@ async def here(context: Context) -> AsyncIterator[FastAPI]:
 
 
 @pytest.fixture
-async def other(database_url: str, keyring: Keyring) -> AsyncIterator[Context]:
+async def there(database_url: str, keyring: Keyring) -> AsyncIterator[FastAPI]:
     """Another process on the same database."""
     context = await make_context(database_url, keyring)
-    async with process(context):
-        yield context
+    async with process(context) as app:
+        yield app
     await context.engine.dispose()
 
 
-async def write(context: Context, talk: Conversation, side: Side, content: str) -> None:
-    headers = talk.patients(context) if side is P else talk.doctors(context)
-    async with client_of(context) as client:
+async def write(app: FastAPI, talk: Conversation, side: Side, content: str) -> None:
+    headers = (talk.patients if side is P else talk.doctors)(app.state.context)
+    async with client_to(app) as client:
         body = {"content": content, "type": "text"}
         answer = await client.post(f"{talk.path}/messages", headers=headers, json=body)
     assert answer.status_code == 201, answer.text
@@ -66,10 +69,41 @@ def messages(events: list[Told]) -> list[int]:
     return [told.data["seq"] for told in events if told.event == "message"]
 
 
+async def shown(told: AsyncIterator[streams.Heard]) -> list[int]:
+    """The numbers of the messages among it, until it ends."""
+    return [heard.message.seq async for heard in told if heard.message]
+
+
+@dataclass
+class SlowRead:
+    """A reading of news that has read, and answers only when it may."""
+
+    has_read: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def news_of(self, *asked: Any) -> Any:
+        found = await news_of(*asked)
+        if not self.has_read.is_set():
+            self.has_read.set()
+            await self.may_answer.wait()
+        return found
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[], SlowRead]:
+    """The next reading of news is slow."""
+
+    def begin() -> SlowRead:
+        reading = SlowRead()
+        monkeypatch.setattr(streams, "news_of", reading.news_of)
+        return reading
+
+    return begin
+
+
 async def test_a_message_is_heard_by_both_sides_in_every_process(
-    here: FastAPI, context: Context, other: Context, talk: Conversation
+    here: FastAPI, context: Context, there: FastAPI, talk: Conversation
 ) -> None:
-    there = create_app(other)
     async with AsyncExitStack() as stack:
         heard = [
             await stack.enter_async_context(listening(app, f"{talk.path}/events", headers))
@@ -79,8 +113,8 @@ async def test_a_message_is_heard_by_both_sides_in_every_process(
         for stream in heard:
             first = await stream.next()
             assert (first.event, first.data["status"]) == ("status", "consulting")
-        await write(context, talk, P, "从这里")
-        await write(other, talk, D, "从那里")
+        await write(here, talk, P, "从这里")
+        await write(there, talk, D, "从那里")
         for stream in heard:
             told = [await stream.next("message") for _ in range(2)]
             assert [one.data["content"] for one in told] == ["从这里", "从那里"]
@@ -89,12 +123,12 @@ async def test_a_message_is_heard_by_both_sides_in_every_process(
 
 
 async def test_receipts_and_typing_are_heard_and_typing_has_no_id(
-    here: FastAPI, context: Context, other: Context, talk: Conversation
+    here: FastAPI, context: Context, there: FastAPI, talk: Conversation
 ) -> None:
     await talk.write(P, "x")
     async with listening(here, f"{talk.path}/events", talk.patients(context)) as stream:
         await stream.next("status")
-        async with client_of(other) as client:
+        async with client_to(there) as client:
             headers = talk.doctors(context)
             await client.post(f"{talk.path}/messages/read", headers=headers, json={"upTo": 1})
             read = await stream.next("read")
@@ -105,18 +139,18 @@ async def test_receipts_and_typing_are_heard_and_typing_has_no_id(
 
 
 async def test_a_listener_goes_on_in_another_process_where_it_was(
-    here: FastAPI, context: Context, other: Context, talk: Conversation
+    here: FastAPI, context: Context, there: FastAPI, talk: Conversation
 ) -> None:
     headers = talk.patients(context)
     async with listening(here, f"{talk.path}/events", headers) as stream:
         await stream.next("status")
-        await write(context, talk, D, "1")
-        await write(context, talk, D, "2")
+        await write(here, talk, D, "1")
+        await write(here, talk, D, "2")
         last = await stream.next("message")
-    await write(context, talk, D, "3")
+    await write(here, talk, D, "3")
     assert last.id is not None
     resumed = {**headers, "Last-Event-ID": last.id}
-    async with listening(create_app(other), f"{talk.path}/events", resumed) as stream:
+    async with listening(there, f"{talk.path}/events", resumed) as stream:
         found = [(await stream.next("message")).data["seq"] for _ in range(2)]
         assert found == [2, 3]
         assert [told.event for told in stream.events()] == ["message", "message"]
@@ -137,14 +171,14 @@ async def test_what_was_heard_with_its_id_is_not_heard_again(
     assert status.id == "1.2.0.0"
     resumed = {**headers, "Last-Event-ID": status.id}
     async with listening(here, f"{talk.path}/events", resumed) as stream:
-        await write(context, talk, D, "news")
+        await write(here, talk, D, "news")
         assert (await stream.next()).data["seq"] == 2
 
 
 async def test_nothing_is_lost_or_twice_while_many_come_and_go(
-    here: FastAPI, context: Context, other: Context, talk: Conversation
+    here: FastAPI, context: Context, there: FastAPI, talk: Conversation
 ) -> None:
-    apps, heard, most = [here, create_app(other)], [], 60
+    apps, heard, most = [here, there], [], 60
 
     async def listen() -> None:
         cursor = ""
@@ -161,11 +195,11 @@ async def test_nothing_is_lost_or_twice_while_many_come_and_go(
                     if len(heard) == most:
                         return
 
-    async def write_many(side: Side, through: Context) -> None:
+    async def write_many(side: Side, through: FastAPI) -> None:
         for n in range(most // 2):
             await write(through, talk, side, str(n))
 
-    await asyncio.gather(listen(), write_many(P, context), write_many(D, other))
+    await asyncio.gather(listen(), write_many(P, here), write_many(D, there))
     assert heard == list(range(1, most + 1))
 
 
@@ -178,7 +212,7 @@ async def test_a_slow_listener_holds_little_and_misses_nothing(
         stream.takes.clear()
         async with listening(here, f"{talk.path}/events", talk.doctors(context)) as quick:
             for n in range(20):
-                await write(context, talk, D, str(n))
+                await write(here, talk, D, str(n))
                 assert (await quick.next("message")).data["seq"] == n + 1
         [slow] = context.streams._listeners()
         assert len(slow._waiting) <= 4
@@ -213,6 +247,138 @@ async def test_what_happened_while_nobody_listened_to_postgres_is_made_good(
         assert (await stream.next("message")).data["content"] == "meanwhile"
 
 
+async def test_who_joined_while_another_was_first_misses_nothing(
+    here: FastAPI, context: Context, talk: Conversation, slow: Callable[[], SlowRead]
+) -> None:
+    path, reading = f"{talk.path}/events", slow()
+    async with listening(here, path, talk.patients(context)) as patient:
+        await reading.has_read.wait()
+        await write(here, talk, P, "after that was read")
+        async with listening(here, path, talk.doctors(context)) as doctor:
+            assert (await doctor.next("message")).data["seq"] == 1
+            reading.may_answer.set()
+            assert (await patient.next("message")).data["seq"] == 1
+
+
+@pytest.mark.parametrize("written", [3, 4, 6, 7])
+async def test_what_follows_a_full_batch_is_told_with_it(
+    here: FastAPI,
+    context: Context,
+    talk: Conversation,
+    monkeypatch: pytest.MonkeyPatch,
+    written: int,
+) -> None:
+    monkeypatch.setattr("db.conversation.news.MOST", 3)
+    async with listening(here, f"{talk.path}/events", talk.patients(context)) as stream:
+        await stream.next("status")
+        for n in range(written):
+            await talk.write(D, str(n))
+        async with context.engine.begin() as connection:
+            await mark_read(connection, talk.order_no, D, talk.doctor_account, written)
+        context.streams._ring_here((talk.order_no,))
+        read = await stream.next("read")
+        assert (read.data["doctor"], messages(stream.events())) == (
+            written,
+            list(range(1, written + 1)),
+        )
+        await talk.becomes()
+        await stream.next("status")
+
+
+async def test_a_ring_that_comes_while_one_is_passed_on_is_passed_on_too(
+    here: FastAPI, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed: asyncio.Queue[list[str]] = asyncio.Queue()
+    meanwhile = ["C1"]
+
+    async def call(_: Any, orders: list[str], **__: Any) -> None:
+        passed.put_nowait(orders)
+        while meanwhile:
+            context.streams.ring(meanwhile.pop())
+
+    monkeypatch.setattr(streams, "call", call)
+    context.streams.ring("C1")
+    async with asyncio.timeout(5):
+        assert [await passed.get() for _ in range(2)] == [["C1"], ["C1"]]
+
+
+async def test_an_order_that_cannot_be_read_silences_no_other(
+    here: FastAPI, context: Context, talk: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = await Conversation.begun(talk.clinic, number=1)
+
+    async def refusing(connection: Any, keyring: Keyring, afters: dict[str, int]) -> Any:
+        if broken.order_no in afters:
+            raise UnknownKey("k9")
+        return await news_of(connection, keyring, afters)
+
+    caller = Caller(broken.account, 1, 1, frozenset({Role.PATIENT}))
+    async with listening(here, f"{talk.path}/events", talk.patients(context)) as stream:
+        await stream.next("status")
+        with context.streams.listening(broken.order_no, caller, Cursor()) as listener:
+            told = listener.told()
+            assert (await anext(told)).status is not None
+            monkeypatch.setattr(streams, "news_of", refusing)
+            for one in (broken, talk):
+                await one.write(D, "x")
+            context.streams._ring_here((broken.order_no, talk.order_no))
+            assert (await stream.next("message")).data["seq"] == 1
+            with pytest.raises(UnknownKey):
+                await anext(told)
+        await write(here, talk, D, "y")
+        assert (await stream.next("message")).data["seq"] == 2
+
+
+# An id of which nobody knows
+
+
+BEYOND = ["999999", "999999.99.999999.999999", "0.99.0.0", "0.2.999999.999999"]
+
+
+@pytest.mark.parametrize("id", BEYOND)
+async def test_an_id_beyond_what_exists_silences_neither_its_own_side_nor_the_other(
+    here: FastAPI, context: Context, talk: Conversation, id: str
+) -> None:
+    path = f"{talk.path}/events"
+    await talk.write(D, "1")
+    async with listening(here, path, talk.patients(context), lastEventId=id) as patient:
+        told = await patient.next("status")
+        assert told.data["version"] == 2
+        async with listening(here, path, talk.doctors(context)) as doctor:
+            assert (await doctor.next("message")).data["seq"] == 1
+            await write(here, talk, P, "2")
+            for stream in (patient, doctor):
+                while (heard := await stream.next("message")).data["seq"] < 2:
+                    pass
+                assert heard.id == "2.2.0.0"
+            async with client_to(here) as client:
+                body = {"upTo": 2}
+                headers = talk.doctors(context)
+                await client.post(f"{talk.path}/messages/read", headers=headers, json=body)
+            for stream in (patient, doctor):
+                assert (await stream.next("read")).data == {"patient": 0, "doctor": 2}
+            await talk.becomes()
+            for stream in (patient, doctor):
+                while (await stream.next("status")).data["version"] < 3:
+                    pass
+
+
+async def test_a_database_that_is_restored_under_open_streams_is_heard_on(
+    here: FastAPI, context: Context, talk: Conversation
+) -> None:
+    for n in range(3):
+        await talk.write(D, str(n))
+    async with listening(here, f"{talk.path}/events", talk.patients(context)) as stream:
+        await stream.next("status")
+        async with context.engine.begin() as connection:
+            await connection.execute(text("set local session_replication_role = replica"))
+            await connection.execute(text("delete from consultation_message where seq > 1"))
+        context.streams._ring_here((talk.order_no,))  # as the slow look does
+        await stream.next("status")
+        await write(here, talk, D, "anew")
+        assert (await stream.next("message")).data["content"] == "anew"
+
+
 # Its end
 
 
@@ -222,7 +388,7 @@ async def test_it_ends_with_the_consultation_after_telling_so(
     headers = talk.patients(context)
     async with listening(here, f"{talk.path}/events", headers) as stream:
         await stream.next("status")
-        await write(context, talk, D, "last word")
+        await write(here, talk, D, "last word")
         await talk.becomes(status=ConsultationStatus.COMPLETED)
         events = await stream.until_ended()
     assert [told.event for told in events] == ["status", "message", "status"]
@@ -236,13 +402,50 @@ async def test_it_ends_with_the_consultation_after_telling_so(
         assert stream.status == 204
 
 
+async def test_who_comes_with_an_id_beyond_the_end_hears_how_it_ended(
+    here: FastAPI, context: Context, talk: Conversation
+) -> None:
+    await talk.write(D, "1")
+    await talk.becomes(status=ConsultationStatus.COMPLETED)
+    headers = {**talk.patients(context), "Last-Event-ID": "9.9.0.0"}
+    async with listening(here, f"{talk.path}/events", headers) as stream:
+        [told] = await stream.until_ended()
+    assert (told.event, told.data["status"], told.id) == ("status", "completed", "1.3.0.0")
+    headers["Last-Event-ID"] = "9.3.0.0"
+    async with listening(here, f"{talk.path}/events", headers) as stream:
+        await stream.until_ended()
+        assert stream.status == 204
+
+
+async def test_a_new_doctor_is_not_sent_away_by_what_was_read_before(
+    here: FastAPI, context: Context, talk: Conversation, slow: Callable[[], SlowRead]
+) -> None:
+    path = f"{talk.path}/events"
+    async with listening(here, path, talk.patients(context)) as patient:
+        await patient.next("status")
+        reading = slow()
+        await write(here, talk, P, "to the first doctor")
+        await reading.has_read.wait()
+        another = await talk.clinic.another_doctor()
+        await talk.becomes(doctor_id=another)
+        headers = as_caller(context, 98, Role.DOCTOR, doctor_id=another)
+        async with listening(here, path, headers) as doctor:
+            await doctor.next("status")
+            reading.may_answer.set()
+            assert (await patient.next("status")).data["version"] == 3
+            await write(here, talk, P, "to the second")
+            while (await doctor.next("message")).data["seq"] < 2:
+                pass
+    assert messages(doctor.events()) == [1, 2]
+
+
 async def test_a_doctor_whose_case_it_no_longer_is_hears_nothing_more(
     here: FastAPI, context: Context, talk: Conversation
 ) -> None:
     async with listening(here, f"{talk.path}/events", talk.doctors(context)) as stream:
         await stream.next("status")
         await talk.becomes(doctor_id=await talk.clinic.another_doctor())
-        await write(context, talk, P, "not for the first doctor")
+        await write(here, talk, P, "not for the first doctor")
         events = await stream.until_ended()
     assert [told.event for told in events] == ["status"]
 
@@ -254,6 +457,20 @@ async def test_a_login_that_ended_ends_its_streams(
         await stream.next("status")
         context.revocations.end(1)
         await stream.until_ended()
+
+
+async def test_a_login_that_ended_hears_nothing_more_of_what_was_read_for_it(
+    context: Context, talk: Conversation
+) -> None:
+    for n in range(3):
+        await talk.write(D, str(n))
+    caller = Caller(talk.account, 1, 1, frozenset({Role.PATIENT}))
+    with context.streams.listening(talk.order_no, caller, Cursor()) as listener:
+        told = listener.told()
+        first = await anext(told)
+        listener.end()
+        assert first.message is not None
+        assert await shown(told) == []
 
 
 async def test_it_ends_with_its_process(
@@ -290,6 +507,22 @@ async def test_one_account_has_a_few_streams_of_an_order(
         async with listening(here, f"{talk.path}/events", headers) as sixth:
             await sixth.until_ended()
             assert (sixth.status, sixth.document()["code"]) == (429, "too_many_requests")
+
+
+async def test_everybody_hears_a_heartbeat_and_is_looked_at_in_time_while_others_go(
+    context: Context,
+) -> None:
+    caller, turns = Caller(1, 1, 1, frozenset({Role.PATIENT})), max(BEAT, LOOK)
+    with ExitStack() as stack:
+        others = [ExitStack() for _ in range(turns)]
+        for number, other in enumerate(others):
+            other.enter_context(context.streams.listening(f"C{number}", caller, Cursor()))
+        last = stack.enter_context(context.streams.listening("C", caller, Cursor()))
+        for second, other in enumerate(others):
+            context.streams._beat(second)
+            other.close()
+    assert list(last._waiting) == [None]
+    assert "C" in context.streams._due
 
 
 async def test_streams_hold_no_connection(
@@ -370,3 +603,13 @@ def test_a_cursor_is_read_as_it_was_written() -> None:
     assert Cursor.parse(str(cursor)) == cursor
     assert Cursor.parse(str(Cursor())) == Cursor()
     assert Cursor.parse("7") == replace(Cursor(), seq=7)
+
+
+def test_a_cursor_goes_no_further_than_what_there_is() -> None:
+    there = Cursor(10, 3, 8, 9)
+    for within in (there, Cursor(), Cursor(4, 2, 0, 4), Cursor(10, 3, 0, 9)):
+        assert within.within(there) == within
+    assert Cursor(11, 3, 8, 9).within(there) == Cursor(10)
+    assert Cursor(4, 4, 0, 0).within(there) == Cursor(4)
+    for read in (Cursor(4, 2, 9, 4), Cursor(4, 2, 4, 10)):
+        assert read.within(there) == Cursor(4)

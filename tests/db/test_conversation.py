@@ -2,17 +2,18 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from db.conversation import find_talk, mark_read, messages_after, news_of, readings_of, unread
 from db.conversation.news import MOST
 from db.keyring import Keyring
 from domain.consultation import ConsultationType
-from domain.conversation import Side
+from domain.conversation import Cursor, Side
 from tests.support.booking import Clinic
 from tests.support.talks import Conversation
 
@@ -153,6 +154,47 @@ async def test_news_come_in_parts_and_of_each_order_its_own(talk: Conversation) 
     assert (len(found[talk.order_no].messages), found[talk.order_no].more) == (MOST, True)
     assert [m.content for m in found[another.order_no].messages] == ["here"]
     assert (len(rest[talk.order_no].messages), rest[talk.order_no].more) == (2, False)
+
+
+@pytest.mark.parametrize(("written", "more"), [(1, False), (2, False), (3, True)])
+async def test_a_full_part_knows_whether_another_follows(
+    talk: Conversation, monkeypatch: pytest.MonkeyPatch, written: int, more: bool
+) -> None:
+    monkeypatch.setattr("db.conversation.news.MOST", 2)
+    for n in range(written):
+        await talk.write(P, str(n))
+    async with talk.clinic.engine.connect() as connection:
+        found = await news_of(connection, talk.clinic.keyring, {talk.order_no: 0})
+        beyond = await news_of(connection, talk.clinic.keyring, {talk.order_no: 99})
+    news, none = found[talk.order_no], beyond[talk.order_no]
+    assert (len(news.messages), news.more) == (min(written, 2), more)
+    here = Cursor(2, 1) if more else Cursor(written, 2)
+    assert news.cursor(Cursor(0, 1)) == here, "the head is had after the last part"
+    assert (none.messages, none.more, none.cursor(Cursor(99))) == ((), False, Cursor(written, 2))
+
+
+async def test_no_message_is_newer_than_what_says_whom_it_concerns(talk: Conversation) -> None:
+    await talk.write(P, "to the first doctor")
+    another = await talk.clinic.another_doctor()
+
+    class Interrupted:
+        """A new doctor, and a message to them, between the first statement and the second."""
+
+        def __init__(self, connection: AsyncConnection) -> None:
+            self.connection, self.executed = connection, 0
+
+        async def execute(self, *statement: Any) -> Any:
+            self.executed += 1
+            if self.executed == 2:
+                await talk.becomes(doctor_id=another)
+                await talk.write(P, "to the second")
+            return await self.connection.execute(*statement)
+
+    async with talk.clinic.engine.connect() as connection:
+        interrupted: Any = Interrupted(connection)
+        news = (await news_of(interrupted, talk.clinic.keyring, {talk.order_no: 0}))[talk.order_no]
+    assert (interrupted.executed, news.head.doctor_id) == (2, talk.doctor)
+    assert [message.content for message in news.messages] == ["to the first doctor"]
 
 
 async def test_another_hospitals_conversation_is_not_found(talk: Conversation) -> None:
