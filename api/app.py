@@ -105,7 +105,7 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
     if context.settings.dev and loopback:
         app.include_router(dev.router, prefix=BASE, responses=ANY)
     app.include_router(health.router)
-    app.mount("/codec", codec_app(context))
+    app.mount("/codec", codec_app(context, loopback=loopback))
     for_files = context.config.policies.files.max_bytes + AROUND_A_FILE
     app.add_middleware(BodyLimit, larger=(Larger(TAKES_FILES, for_files),))
     app.add_middleware(Observed, metrics=context.metrics)
