@@ -182,6 +182,17 @@ async def test_without_the_feature_nothing_is_offered(clinic: Clinic) -> None:
         assert await move_order(connection, move, elsewhere, closed) == "not_offered"
 
 
+async def test_nobody_is_booked_for_whose_key_was_thrown_away(clinic: Clinic) -> None:
+    who, other, slot = await clinic.someone(1), await clinic.someone(2), await clinic.slot()
+    await clinic.run(
+        """update data_key set wrapped = null, shredded_at = now()
+            where id = (select data_key_id from patient where id = :id)""",
+        id=who[1],
+    )
+    assert (await clinic.book(who, slot))[0] == "patient_unknown"
+    assert (await clinic.book(other, slot))[0] == "booked"
+
+
 async def test_another_hospitals_schedule_is_unknown(clinic: Clinic) -> None:
     slot = await clinic.slot()
     await clinic.run("update schedule set hospital_id = 2")

@@ -71,6 +71,18 @@ async def agree(clinic: Clinic, *slots: int) -> None:
         assert used == held == open_ones
 
 
+async def test_nobody_gets_in_line_whose_key_was_thrown_away(
+    clinic: Clinic, people: list[Who], full: tuple[int, str]
+) -> None:
+    await clinic.run(
+        """update data_key set wrapped = null, shredded_at = now()
+            where id = (select data_key_id from patient where id = :id)""",
+        id=people[1][1],
+    )
+    assert await join(clinic, people[1], full[0]) == "patient_unknown"
+    assert await join(clinic, people[2], full[0]) == "joined"
+
+
 async def test_without_the_feature_nobody_gets_in_line_and_nothing_is_passed_on(
     clinic: Clinic, people: list[Who], full: tuple[int, str]
 ) -> None:
