@@ -43,7 +43,7 @@ from api.codec import codec_app
 from api.context import Context
 from api.documented import ANY
 from api.middleware import AROUND_A_FILE, BodyLimit, Larger, Observed
-from runtime.background import running
+from runtime.background import kept, running
 
 BASE = "/api/hospital"
 TAKES_FILES = re.compile(f"{BASE}/files/?|{BASE}/consultations/[^/]+/messages/?")
@@ -85,7 +85,7 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with running(
-            context.doorbell.run(), context.revocations.run(), context.streams.run()
+            kept(context.doorbell.run), kept(context.revocations.run), kept(context.streams.run)
         ):
             yield
 
@@ -105,7 +105,7 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
     if context.settings.dev and loopback:
         app.include_router(dev.router, prefix=BASE, responses=ANY)
     app.include_router(health.router)
-    app.mount("/codec", codec_app(context))
+    app.mount("/codec", codec_app(context, loopback=loopback))
     for_files = context.config.policies.files.max_bytes + AROUND_A_FILE
     app.add_middleware(BodyLimit, larger=(Larger(TAKES_FILES, for_files),))
     app.add_middleware(Observed, metrics=context.metrics)

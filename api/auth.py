@@ -161,12 +161,13 @@ async def reset_password(new: NewPassword, request: Request, context: InContext)
     password_hash = await context.passwords.hash(new.password.get_secret_value())
     limits = password_limits(context, new.phone, client_address(request))
     async with context.engine.begin() as connection:
+        # Limits are locked before accounts, as at logins: two at once must not wait for each other.
+        await forget(connection, limits[0].key)
         account = await find_account(connection, context.keyring, context.hospital_id, new.phone)
         if account is None:
             raise Problem("code_invalid")  # no other word for it: there is nothing to reset
         await set_password(connection, account.id, password_hash)
         ended = await end_sessions(connection, account.id, "password_reset")
-        await forget(connection, limits[0].key)
     for session_id in ended:
         context.revocations.end(session_id)
 

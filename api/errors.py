@@ -78,8 +78,16 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
         return await _database_away(request, error)
     if isinstance(error.orig, pg.DataError):
         # A number beyond bigint, a NUL in a text: nothing has such an id.
-        return answer(request, Problem("invalid", errors=[FieldError("body", "out of range")]))
+        return answer(request, Problem("invalid", errors=[_out_of_range(request)]))
     return await _fault(request, error)
+
+
+def _out_of_range(request: Request) -> FieldError:
+    """Bodies are refused for a NUL before; of path and query only PostgreSQL minds."""
+    for name, value in (*request.path_params.items(), *request.query_params.items()):
+        if "\0" in str(value):
+            return FieldError(name, "must not contain a NUL character")
+    return FieldError("body", "out of range")
 
 
 async def _fault(request: Request, error: Exception) -> JSONResponse:

@@ -3,6 +3,7 @@
 A route raises `Problem("slot_full")`; status and texts stand in the table below, once.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -223,7 +224,19 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
 
 
 def prefers_english(request: Request) -> bool:
-    """Whether `Accept-Language` names English before Chinese. Chinese when it names neither."""
-    wanted = request.headers.get("accept-language", "").lower()
-    english, chinese = wanted.find("en"), wanted.find("zh")
-    return english >= 0 and (chinese < 0 or english < chinese)
+    """Whether `Accept-Language` weighs English more than Chinese, or names it first of two that
+    weigh the same. Chinese when it names neither."""
+    weights: dict[str, float] = {}
+    for choice in request.headers.get("accept-language", "").lower().split(","):
+        tag, *params = (part.strip() for part in choice.split(";"))
+        language = tag.partition("-")[0]
+        # Of several of one language (en-GB, en) the best counts; dicts remember who was first.
+        weights[language] = max(weights.get(language, 0.0), _weight(params))
+    named = [language for language in weights if language in ("en", "zh") and weights[language]]
+    return max(named, key=weights.__getitem__, default="zh") == "en"
+
+
+def _weight(params: list[str]) -> float:
+    """Of `q=0.3`; 1 where there is none, 0 (not wanted) for what is no number."""
+    given = next((param.partition("=")[2] for param in params if param.startswith("q=")), "1")
+    return float(given) if re.fullmatch(r"[01](\.[0-9]{0,3})?", given) else 0.0

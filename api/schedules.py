@@ -242,7 +242,7 @@ async def _audit(
 
 
 def _fees(config: HospitalConfig) -> dict[str, float]:
-    return {fee.level.value: float(fee.price) for fee in config.registration_fees}
+    return {fee.level.value: float(fee.price) for fee in config.appointment_fees}
 
 
 def _priced(names: Sequence[str], row: ScheduleView, fees: dict[str, float]) -> dict[str, Any]:

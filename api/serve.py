@@ -23,6 +23,7 @@ from runtime.entry import Entry, enter
 from runtime.garbage import settle_garbage
 from runtime.gateways import open_payments, open_sms, open_storage, open_video
 from runtime.lifecycles import TemporalLifecycles
+from runtime.message_texts import load_message_texts
 from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
 
@@ -115,6 +116,7 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         metrics=entry.metrics,
         files=Files(engine, storage, entry.keyring),
         streams=Streams(engine, entry.settings.database_url, entry.keyring, revocations.ended),
+        texts=load_message_texts(entry.settings.config_path),
         red_flags=load_red_flags(entry.settings.config_path),
         consents=load_consents(entry.settings.config_path),
         video=open_video(entry.settings, stack),

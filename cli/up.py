@@ -24,6 +24,7 @@ from runtime.consents import load_consents
 from runtime.embedded_janus import EmbeddedJanus
 from runtime.embedded_postgres import EmbeddedPostgres, PostgresError
 from runtime.embedded_temporal import NAMESPACE, EmbeddedTemporal, free_port
+from runtime.message_texts import load_message_texts
 from runtime.metrics import SHARED, clear_shared
 from runtime.red_flags import load_red_flags
 from runtime.settings import DEFAULT_CONFIG
@@ -53,6 +54,7 @@ def main(args: argparse.Namespace) -> int:
     load_config(Path(config), os.environ)
     load_red_flags(Path(config))
     load_consents(Path(config))
+    load_message_texts(Path(config))
     os.umask(0o077)
     try:
         data_dir = DataDir.open(args.data_dir)

@@ -214,9 +214,14 @@ class HospitalConfig:
     compliance: Compliance = Compliance.NONE
     holidays: tuple[date, ...] = ()  # local days; batch scheduling skips them only when asked
 
+    @property
+    def appointment_fees(self) -> tuple[LevelPrice, ...]:
+        """For how much which level can be booked: none where appointments are not switched on."""
+        return self.registration_fees if Feature.APPOINTMENT in self.hospital.features else ()
+
     def registration_fee(self, level: DoctorLevel) -> Decimal | None:
         """Yuan, or None when this level takes no appointments."""
-        return next((fee.price for fee in self.registration_fees if fee.level is level), None)
+        return next((fee.price for fee in self.appointment_fees if fee.level is level), None)
 
     def consultation_price(self, type: str, level: DoctorLevel) -> Decimal | None:
         """Yuan, or None when it is not offered by this level."""

@@ -13,6 +13,7 @@ from db.keyring import Keyring
 from domain.hospital import HospitalConfig
 from runtime.config import load_config
 from runtime.logs import configure_logs
+from runtime.message_texts import load_message_texts
 from runtime.metrics import Metrics
 from runtime.settings import Settings, SettingsError, read_settings
 
@@ -39,6 +40,7 @@ def enter(process: str) -> Entry:
     config = load_config(settings.config_path, os.environ)
     if not settings.dev:
         refuse_stand_ins(config)
+    load_message_texts(settings.config_path)  # a broken wording is told before anything is opened
     return Entry(
         settings,
         config,

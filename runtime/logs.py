@@ -4,18 +4,21 @@ Ours, Temporal's, uvicorn's and the libraries' records all go through one handle
 request shares with `structlog.contextvars.bind_contextvars(request_id=…)`.
 
 Texts are not searched for names or numbers: write what varies as a field, and sensitive fields are
-masked here. Exceptions are printed without local variables for the same reason.
+masked here. Exceptions are printed without their texts for the same reason (`log_errors`).
 """
 
 import json
 import logging
 import sys
 from collections.abc import Mapping
+from types import TracebackType
 from typing import Any, TextIO
 
 import structlog
 from structlog.types import EventDict, Processor, WrappedLogger
 from temporalio import activity, workflow
+
+from runtime.log_errors import NamesErrors, TellingHandler, as_field, name_errors, on_console
 
 MASK = "***"
 # Written without `_` and in small letters: `id_card` and `idCard` are one.
@@ -51,6 +54,7 @@ def configure_logs(format: str, process: str) -> None:
     access.propagate = False  # addresses hold names asked for; routes are in the metrics
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
+    sys.excepthook = _uncaught
     # The formatter runs in the workflow's thread; the sandbox has no business with it.
     workflow.logger.disable_sandbox = True
     structlog.configure(
@@ -65,6 +69,13 @@ def configure_logs(format: str, process: str) -> None:
     )
 
 
+def _uncaught(
+    type: type[BaseException], error: BaseException, frames: TracebackType | None
+) -> None:
+    """What takes the process down is an event too: Python's own hook would print the text."""
+    logging.getLogger(__name__).critical("process_broke", exc_info=(type, error, frames))
+
+
 def log_handler(format: str, process: str, stream: TextIO) -> logging.Handler:
     """The one handler, for structlog's events and for plain `logging` records."""
     if format == "console":
@@ -72,21 +83,21 @@ def log_handler(format: str, process: str, stream: TextIO) -> logging.Handler:
             structlog.dev.ConsoleRenderer(
                 colors=stream.isatty(),
                 timestamp_key="time",
-                # The default one shows local variables.
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=on_console,
             )
         ]
     else:
         renderer = [
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(as_field),
             structlog.processors.JSONRenderer(serializer=_json),
         ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *_shared(process)],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
     )
-    handler = logging.StreamHandler(stream)
+    handler = TellingHandler(stream)
     handler.setFormatter(formatter)
+    handler.addFilter(NamesErrors())
     return handler
 
 
@@ -99,6 +110,7 @@ def _shared(process: str) -> list[Processor]:
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        name_errors,
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.StackInfoRenderer(),

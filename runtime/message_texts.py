@@ -1,45 +1,48 @@
 """Reads the hospital's wording (`config/messages.yaml`) and tells where it is wrong."""
 
+from functools import cache
 from pathlib import Path
 
-import yaml
-
 from domain.message import InvalidTexts, MessageTexts
-
-DEFAULT_TEXTS = Path(__file__).parent.parent / "config" / "messages.yaml"
-
-
-class MessageTextsError(Exception):
-    """One line for each fault: file, line, field, and what was expected."""
+from runtime.config import ConfigError
+from runtime.config_source import Entry, Place, Problem, read_file
+from runtime.settings import DEFAULT_CONFIG, beside
 
 
-def load_message_texts(path: Path = DEFAULT_TEXTS) -> MessageTexts:
-    """Raises MessageTextsError when the file is unreadable, no YAML, or breaks a rule."""
+@cache
+def load_message_texts(config_path: Path = DEFAULT_CONFIG) -> MessageTexts:
+    """`messages.yaml` beside the hospital's configuration, else ours; read once a process.
+    Raises ConfigError with every problem, a line each."""
+    root, problems = read_file(beside(config_path, "messages.yaml"))
+    if root is None or problems:
+        raise ConfigError(problems)
     try:
-        source = path.read_text(encoding="utf-8")
-        root = yaml.compose(source, Loader=yaml.SafeLoader)
-        return MessageTexts.from_data(yaml.safe_load(source))
-    except OSError as error:
-        raise MessageTextsError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MessageTextsError(f"{path}: not readable as YAML: {error}") from error
+        return MessageTexts.from_data(_plain(root))
     except InvalidTexts as error:
-        lines = [
-            f"{path}:{_line(root, problem.path)}: {'.'.join(problem.path)}: {problem.message}"
-            for problem in error.problems
-        ]
-        raise MessageTextsError("\n".join(lines)) from error
+        raise ConfigError(
+            [
+                Problem(_place(root, problem.path), ".".join(problem.path), problem.message)
+                for problem in error.problems
+            ]
+        ) from None
 
 
-def _line(node: yaml.Node | None, path: tuple[str, ...]) -> int:
-    """The line of the deepest part of `path` that exists, from 1."""
-    line = 1
-    for key in path:
-        if not isinstance(node, yaml.MappingNode):
+def _plain(entry: Entry) -> object:
+    """As mappings and texts. What is neither stays an Entry, which is no text."""
+    match entry.value:
+        case dict():
+            return {name: _plain(inner) for name, inner in entry.value.items()}
+        case str() if entry.kind == "str":
+            return entry.value
+        case str() if entry.kind == "null":
+            return None
+    return entry
+
+
+def _place(entry: Entry, path: tuple[str, ...]) -> Place:
+    """Of the deepest part of `path` that exists."""
+    for name in path:
+        if not isinstance(entry.value, dict) or name not in entry.value:
             break
-        pair = next(((k, v) for k, v in node.value if k.value == key), None)
-        if pair is None:
-            break
-        line = pair[0].start_mark.line + 1
-        node = pair[1]
-    return line
+        entry = entry.value[name]
+    return entry.place

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -29,7 +30,7 @@ from activities.gateways.storage import StorageAway
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
 from db.outbox import CHANNEL
-from runtime.background import running
+from runtime.background import kept, running
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.garbage import settle_garbage
 from runtime.gateways import open_storage, open_video
@@ -250,20 +251,22 @@ async def _serve(args: argparse.Namespace) -> int:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
         engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, video twice
         stack.push_async_callback(engine.dispose)
-        await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
+        await stack.enter_async_context(
+            running(kept(partial(keep_measuring, engine, entry.metrics)))
+        )
         client = await _connected(entry, stop, args.temporal_metrics)
         if client is None:
             return 0
         activities = open_activities(entry, client, stack)
         await stack.enter_async_context(worker(client, LIFECYCLES, activities))
-        listening = listen(entry.settings.database_url, rung)
+        listening = partial(listen, entry.settings.database_url, rung)
         files = Files(engine, open_storage(entry.settings, stack), entry.keyring)
-        tidying = keep_tidy(engine, files, entry.config.policies.files.orphan_after)
-        await stack.enter_async_context(running(listening, tidying))
+        tidying = partial(keep_tidy, engine, files, entry.config.policies.files.orphan_after)
+        await stack.enter_async_context(running(kept(listening), kept(tidying, again=60)))
         if video := open_video(entry.settings, stack):
             watcher = VideoWatcher(engine, entry.keyring, video)
-            watching = keep_watching(watcher, entry.settings.database_url)
-            await stack.enter_async_context(running(watching))
+            watching = partial(keep_watching, watcher, entry.settings.database_url)
+            await stack.enter_async_context(running(kept(watching)))
         relay = Relay(engine, TemporalLifecycles(client, engine, entry.config), entry.metrics)
         settle_garbage()
         await relay_until(stop, rung, relay)

@@ -133,7 +133,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         engine,
         entry.keyring,
         entry.config,
-        load_message_texts(),
+        load_message_texts(entry.settings.config_path),
         open_sms(entry.settings, entry.config, stack),
         open_email(entry.settings, entry.config),
         entry.settings.public_url,

@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from api.fields import Code, Email, IdCard, Name, Phone, ShownPhone
 from api.problems import Problem
-from api.schemas.base import Schema
+from api.schemas.base import NO_TRUTH, Schema
 from domain.access import Role
 from domain.account import (
     PASSWORD_LONGEST,
@@ -130,7 +130,7 @@ class PatientInfo(Schema):
 
     name: Name
     gender: Gender
-    age: Annotated[int, Field(ge=0, le=150, examples=[36])]
+    age: Annotated[int, Field(ge=0, le=150, examples=[36]), NO_TRUTH]
     id_card: IdCard
     phone: Phone
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 from domain.allergy import AllergySeverity, AllergyStatus
 
 
@@ -16,8 +16,8 @@ class AllergyRecorded(Schema):
         }
     )
 
-    substance: Annotated[str, Field(min_length=1, max_length=100)]
-    reaction: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    substance: Annotated[str, Field(min_length=1, max_length=100), NO_NUL]
+    reaction: Annotated[str, Field(min_length=1, max_length=200), NO_NUL] | None = None
     severity: AllergySeverity | None = None
 
 

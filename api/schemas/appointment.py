@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field, model_validator
 
 from api.schemas.account import PatientInfo
-from api.schemas.base import Duration, Money, Schema, TimeOfDay
+from api.schemas.base import NO_NUL, NO_TRUTH, Duration, Money, Schema, TimeOfDay
 from api.schemas.paging import Id
 from domain.account import Gender
 from domain.appointment import AppointmentStatus
@@ -22,7 +22,7 @@ class NewAppointment(Schema):
     schedule_id: Id
     patient_info: PatientInfo | None = None
     patient_id: Id | None = None
-    symptoms: Annotated[str, Field(max_length=500)] | None = None
+    symptoms: Annotated[str, Field(max_length=500), NO_NUL] | None = None
 
     @model_validator(mode="after")
     def _one_person(self) -> "NewAppointment":
@@ -118,14 +118,14 @@ class TimelineEntry(Schema):
 class Note(Schema):
     """Words of the person who acts. They are kept sealed and go into no history."""
 
-    note: Annotated[str, Field(max_length=500)] | None = None
+    note: Annotated[str, Field(max_length=500), NO_NUL] | None = None
 
 
 class OperatorReason(Schema):
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
+    reason: Annotated[str, Field(min_length=1, max_length=500), NO_NUL]
 
 
 class ExtendOrder(OperatorReason):
     """`minutes` more to pay, from the present deadline."""
 
-    minutes: Annotated[int, Field(ge=1, le=24 * 60)] = 15
+    minutes: Annotated[int, Field(ge=1, le=24 * 60), NO_TRUTH] = 15

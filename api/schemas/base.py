@@ -2,10 +2,18 @@
 
 from datetime import time, timedelta
 from decimal import Decimal
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 Money = Annotated[Decimal, PlainSerializer(float, return_type=float, when_used="json")]
 """Yuan with two places; a JSON number."""
@@ -16,6 +24,26 @@ TimeOfDay = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^\d\d:\d\d$", "examples": ["23:59"]}),
 ]
 """A local time such as 23:59, in the hospital's zone. OpenAPI's `time` would want an offset."""
+
+
+def _is_no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "should be an integer")
+    return value
+
+
+NO_TRUTH = BeforeValidator(_is_no_truth_value)
+"""For whole numbers: JSON's `true` would be 1, also as the number of an order or a doctor."""
+
+
+def _has_no_nul(value: str) -> str:
+    if "\0" in value:
+        raise PydanticCustomError("nul", "must not contain a NUL character")
+    return value
+
+
+NO_NUL = AfterValidator(_has_no_nul)
+"""For texts: PostgreSQL keeps no NUL, and would not say which field it came in."""
 
 
 def iso_duration(length: timedelta) -> str:

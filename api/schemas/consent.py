@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 from api.schemas.paging import Id
 from domain.consent import ConsentKind
 
@@ -31,7 +31,7 @@ class ConsentGiven(Schema):
     )
 
     kind: ConsentKind
-    version: Annotated[str, Field(min_length=1, max_length=40)]
+    version: Annotated[str, Field(min_length=1, max_length=40), NO_NUL]
     patient_id: Id
 
 

@@ -7,15 +7,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from api.schemas.allergy import Allergy
-from api.schemas.base import Duration, Money, Schema
+from api.schemas.base import NO_NUL, NO_TRUTH, Duration, Money, Schema
 from api.schemas.paging import Id
 from api.schemas.phone_call import PhoneCall
 from domain.account import Gender
 from domain.consultation import ConsultationStatus, ConsultationType, Urgency, VisitKind, Way
 
-Words = Annotated[str, Field(max_length=2000)]
+Words = Annotated[str, Field(max_length=2000), NO_NUL]
 FileRefs = Annotated[
-    list[Annotated[str, Field(min_length=1, max_length=500)]],
+    list[Annotated[str, Field(min_length=1, max_length=500), NO_NUL]],
     Field(max_length=9, description="`url` or id of files from `POST /files`"),
 ]
 KINDS = {"咨询": VisitKind.ADVICE, "复诊": VisitKind.FOLLOW_UP}
@@ -72,13 +72,15 @@ class NewConsultation(Schema):
     doctor_id: Id | None = None
     department_id: Id | None = None
     patient_id: Id | None = Field(None, description="default: the account's own person")
-    complaint: Annotated[str, Field(min_length=1, max_length=500, description="主诉")]
-    description: Annotated[str, Field(max_length=5000)] = ""
+    complaint: Annotated[str, Field(min_length=1, max_length=500, description="主诉"), NO_NUL]
+    description: Annotated[str, Field(max_length=5000), NO_NUL] = ""
     attachments: FileRefs = Field(default_factory=list)
     symptoms: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=50)]], Field(max_length=20)
+        list[Annotated[str, Field(min_length=1, max_length=50), NO_NUL]], Field(max_length=20)
     ] = Field(default_factory=list)
-    duration: Annotated[int, Field(ge=0, le=36500, description="病程, days")] | None = None
+    duration: Annotated[int, Field(ge=0, le=36500, description="病程, days"), NO_TRUTH] | None = (
+        None
+    )
     urgency: Urgency = Urgency.NORMAL
     scheduled_time: Annotated[dt.datetime | None, BeforeValidator(_instant)] = Field(
         None, description="phone and video: with its offset"
@@ -217,17 +219,19 @@ class Accepting(Schema):
     """`judgement`: why this is a follow-up (复诊), in the doctor's words; needed where the law asks
     for it (R03)."""
 
-    judgement: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    judgement: Annotated[str, Field(min_length=1, max_length=1000), NO_NUL] | None = None
 
 
 class Saying(Schema):
     """Words of the person who acts. They are kept sealed and go into no history."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=1000), NO_NUL] | None = None
 
 
 class AskingForEvidence(Schema):
-    wanted: Annotated[str, Field(min_length=1, max_length=1000, examples=["请上传上次的出院小结"])]
+    wanted: Annotated[
+        str, Field(min_length=1, max_length=1000, examples=["请上传上次的出院小结"]), NO_NUL
+    ]
 
 
 class GivingEvidence(Evidence):
@@ -247,15 +251,15 @@ class Conclusion(Schema):
         }
     )
 
-    diagnosis: Annotated[str, Field(min_length=1, max_length=500)] | None = None
-    advice: Annotated[str, Field(min_length=1, max_length=5000)]
+    diagnosis: Annotated[str, Field(min_length=1, max_length=500), NO_NUL] | None = None
+    advice: Annotated[str, Field(min_length=1, max_length=5000), NO_NUL]
 
 
 class Unsuitable(Schema):
     """转线下: why it must be seen at a physical hospital."""
 
-    reason: Annotated[str, Field(min_length=1, max_length=1000)]
-    advice: Annotated[str, Field(min_length=1, max_length=5000)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=1000), NO_NUL]
+    advice: Annotated[str, Field(min_length=1, max_length=5000), NO_NUL] | None = None
 
 
 class Switch(Schema):
@@ -264,7 +268,7 @@ class Switch(Schema):
 
 class Rating(Schema):
     rating: Annotated[int, Field(strict=True, ge=1, le=5)]
-    comment: Annotated[str, Field(min_length=1, max_length=1000)] | None = None
+    comment: Annotated[str, Field(min_length=1, max_length=1000), NO_NUL] | None = None
 
 
 class EarlierVisit(Schema):

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_TRUTH, Schema
 from api.schemas.file import StoredFile
 from api.schemas.paging import Id
 from domain.conversation import TEXT_AT_MOST, MessageType, Side
@@ -48,7 +48,11 @@ class Messages(Schema):
 
 
 class ReadUpTo(Schema):
-    up_to: int = Field(ge=0, le=10**9, description="the `seq` of the last message that was read")
+    up_to: Annotated[
+        int,
+        Field(ge=0, le=10**9, description="the `seq` of the last message that was read"),
+        NO_TRUTH,
+    ]
 
 
 class Ticket(Schema):

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 from api.schemas.paging import Day
 from domain.credential import CredentialRefusal
 
@@ -29,7 +29,9 @@ class CredentialWanted(Schema):
     licence_valid_until: Day | None = None
     practising_since: Annotated[Day | None, Field(description="independent practice began")] = None
     institution: Annotated[
-        str, Field(max_length=100, description="主要执业机构: where the doctor is registered")
+        str,
+        Field(max_length=100, description="主要执业机构: where the doctor is registered"),
+        NO_NUL,
     ] = ""
     institution_consent_until: Annotated[
         Day | None, Field(description="its consent to online care ends")

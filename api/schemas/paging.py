@@ -2,22 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, Query
-from pydantic import BeforeValidator, Field
+from pydantic import Field
+
+from api.schemas.base import NO_TRUTH
 
 BIGINT = 2**63 - 1
 
 
-def _is_no_truth_value(value: Any) -> Any:
-    """JSON's `true` would be the order, the doctor or the person with the number 1."""
-    if isinstance(value, bool):
-        raise ValueError("should be an integer")
-    return value
-
-
-Id = Annotated[int, Field(ge=-BIGINT, le=BIGINT), BeforeValidator(_is_no_truth_value)]
+Id = Annotated[int, Field(ge=-BIGINT, le=BIGINT), NO_TRUTH]
 Day = Annotated[date, Field(ge=date(1900, 1, 1), le=date(2999, 12, 31))]
 
 

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Money, Schema
+from api.schemas.base import NO_NUL, Money, Schema
 from domain.payment import PaymentStatus, RefundCause, RefundStatus
 
-Number = Annotated[str, Field(min_length=1, max_length=64)]
+Number = Annotated[str, Field(min_length=1, max_length=64), NO_NUL]
 
 
 class Payer(Schema):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 from api.schemas.paging import Id
 from domain.account import Gender
 from domain.appointment import AppointmentStatus
@@ -92,4 +92,4 @@ class CallNext(Schema):
 class CalledOrder(Schema):
     model_config = ConfigDict(json_schema_extra={"examples": [{"orderNo": "A2611220123456789AB"}]})
 
-    order_no: Annotated[str, Field(min_length=1, max_length=64)]
+    order_no: Annotated[str, Field(min_length=1, max_length=64), NO_NUL]

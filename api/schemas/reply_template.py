@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 
 
 class ReplyTemplateWanted(Schema):
@@ -17,8 +17,8 @@ class ReplyTemplateWanted(Schema):
         }
     )
 
-    title: Annotated[str, Field(min_length=1, max_length=50)]
-    text: Annotated[str, Field(min_length=1, max_length=2000)]
+    title: Annotated[str, Field(min_length=1, max_length=50), NO_NUL]
+    text: Annotated[str, Field(min_length=1, max_length=2000), NO_NUL]
 
 
 class ReplyTemplate(Schema):

@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo
 from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
-from api.schemas.base import Money, Schema
+from api.schemas.base import NO_NUL, NO_TRUTH, Money, Schema
 from api.schemas.paging import Day, Id
 from domain.schedule import (
     MAX_BATCH_DAYS,
@@ -96,8 +96,8 @@ def _after_start(last: date, info: ValidationInfo) -> date:
     return last
 
 
-Weekday = Annotated[int, Field(ge=0, le=6)]
-Location = Annotated[str, Field(min_length=1, max_length=100)]
+Weekday = Annotated[int, Field(ge=0, le=6), NO_TRUTH]
+Location = Annotated[str, Field(min_length=1, max_length=100), NO_NUL]
 HOUR = "([01][0-9]|2[0-3]):[0-5][0-9]"
 WrittenSlot = Annotated[
     str,
@@ -119,7 +119,7 @@ class BatchSchedule(Schema):
     time_slots: Annotated[
         list[WrittenSlot], Field(min_length=1, max_length=MAX_BATCH_SLOTS), AfterValidator(_apart)
     ]
-    source_per_slot: Annotated[int, Field(ge=1, le=MAX_SOURCES_PER_SLOT)]
+    source_per_slot: Annotated[int, Field(ge=1, le=MAX_SOURCES_PER_SLOT), NO_TRUTH]
     location: Location
     skip_holidays: bool = False
 
@@ -159,5 +159,5 @@ class ScheduleChange(Schema):
         json_schema_extra={"examples": [{"totalSources": 12, "location": "门诊楼 2 层 201 诊室"}]}
     )
 
-    total_sources: Annotated[int, Field(ge=0, le=MAX_SOURCES_PER_SLOT)] | None = None
+    total_sources: Annotated[int, Field(ge=0, le=MAX_SOURCES_PER_SLOT), NO_TRUTH] | None = None
     location: Location | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, model_validator
 
-from api.schemas.base import Schema
+from api.schemas.base import NO_NUL, Schema
 from api.schemas.paging import Id
 from domain.stop_clinic import StopScope, StopStatus
 
@@ -18,7 +18,7 @@ class StopSession(Schema):
         json_schema_extra={"examples": [{"reason": "医生临时停诊", "scope": "day"}]}
     )
 
-    reason: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    reason: Annotated[str, Field(min_length=1, max_length=500), NO_NUL] | None = None
     scope: StopScope = StopScope.SLOT
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from api.schemas.appointment import OperatorReason, TimelineEntry
-from api.schemas.base import Duration, Schema
+from api.schemas.base import NO_NUL, Duration, Schema
 from api.schemas.paging import Id
 from domain.work_item import WorkItemStatus
 
@@ -48,14 +48,14 @@ class Reassignment(OperatorReason):
 class Decision(Schema):
     """One of the work item's `decisions`. The remark is kept sealed and goes into no history."""
 
-    decision: Annotated[str, Field(min_length=1, max_length=64)]
-    remark: Annotated[str, Field(min_length=1, max_length=500)] | None = None
+    decision: Annotated[str, Field(min_length=1, max_length=64), NO_NUL]
+    remark: Annotated[str, Field(min_length=1, max_length=500), NO_NUL] | None = None
 
 
 class Appeal(Schema):
     """Why the suspension should end. Kept sealed."""
 
-    note: Annotated[str, Field(min_length=1, max_length=500)]
+    note: Annotated[str, Field(min_length=1, max_length=500), NO_NUL]
 
 
 class Suspension(Schema):

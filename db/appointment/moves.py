@@ -52,11 +52,11 @@ LATE = text(
 SUSPEND = text(
     """insert into booking_suspension (hospital_id, person_index, order_no, starts_at, ends_at)
     select :hospital_id, :person_index, :order_no, :at,
-           cast(:at as timestamptz) + make_interval(days => :suspension_days)
+           cast(:at as timestamptz) + cast(:suspension as interval)
      where (select count(*) from appointment
              where hospital_id = :hospital_id and person_index = :person_index
                and status = 'no_show'
-               and starts_at > cast(:at as timestamptz) - make_interval(days => :period_days)
+               and starts_at > cast(:at as timestamptz) - cast(:period as interval)
                -- those that a lifted or served suspension was already given for do not count twice
                and starts_at > coalesce((select max(starts_at) from booking_suspension
                      where hospital_id = :hospital_id and person_index = :person_index

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from db.appointment.starts import TERMS
@@ -14,14 +14,12 @@ from domain.order import NumberPrefix, new_number
 @dataclass(frozen=True)
 class NoShowRule:
     suspend_after: int
-    period_days: int
-    suspension_days: int
+    period: timedelta
+    suspension: timedelta
 
     @classmethod
     def of(cls, policy: AppointmentPolicy) -> "NoShowRule":
-        return cls(
-            policy.suspend_after_no_shows, policy.no_show_period.days, policy.suspension.days
-        )
+        return cls(policy.suspend_after_no_shows, policy.no_show_period, policy.suspension)
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class BookingRules:
             "waitlist_size": policy.waitlist_size,
         }
         return cls(
-            fees=json.dumps({fee.level: str(fee.price) for fee in config.registration_fees}),
+            fees=json.dumps({fee.level: str(fee.price) for fee in config.appointment_fees}),
             terms=TERMS.dump_json(Terms.of(policy)).decode(),
             rules=json.dumps(rules),
             zone=ZoneInfo(config.hospital.time_zone),

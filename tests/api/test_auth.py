@@ -135,6 +135,17 @@ async def test_the_next_code_waits_a_minute(
     assert len(sms.sent) == 2
 
 
+async def test_the_pause_is_the_phones_whatever_the_code_is_for(
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
+) -> None:
+    purposes = ("register", "login", "reset_password")
+    answers = [await ask(client, purpose) for purpose in purposes]
+    assert [answer.status_code for answer in answers] == [202, 429, 429]
+    assert len(sms.sent) == 1
+    await later(context, timedelta(seconds=61))
+    assert (await ask(client, "reset_password")).status_code == 202
+
+
 async def test_twenty_requests_at_once_send_one_code(
     client: httpx.AsyncClient, sms: RememberedSms
 ) -> None:
@@ -177,10 +188,11 @@ async def test_one_machines_ipv6_addresses_are_one_address(
 
 
 async def test_asking_for_a_code_does_not_tell_who_is_registered(
-    client: httpx.AsyncClient, sms: RememberedSms
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     await registered(client, sms, PHONE)
     for purpose in ("login", "reset_password"):
+        await later(context, timedelta(seconds=61))
         known = await ask(client, purpose, PHONE)
         unknown = await ask(client, purpose, OTHER)
         assert (known.status_code, known.json()) == (unknown.status_code, unknown.json())
@@ -309,6 +321,7 @@ async def test_tries_at_once_are_no_more_than_five(
     client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     await ask(client, "login")
     code = wrong(sms.code_for(PHONE))
     await run_sql(context, "update sms_code set tries_left = 1000 where purpose = 'login'")
@@ -354,8 +367,11 @@ async def test_logging_in_by_password(client: httpx.AsyncClient, sms: Remembered
     assert answer.json()["user"]["id"] == patron.user_id
 
 
-async def test_logging_in_by_code(client: httpx.AsyncClient, sms: RememberedSms) -> None:
+async def test_logging_in_by_code(
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
+) -> None:
     patron = await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     await ask(client, "login")
     answer = await log_in(client, code=sms.code_for(PHONE))
     assert answer.status_code == 200
@@ -425,9 +441,10 @@ async def test_after_ten_wrong_passwords_a_phone_waits(
 
 
 async def test_a_phone_that_others_have_locked_still_gets_in_by_code(
-    client: httpx.AsyncClient, sms: RememberedSms
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     for _ in range(11):
         await log_in(client, password="wrong-river-8")
     await ask(client, "login")
@@ -580,9 +597,10 @@ async def reset(client: httpx.AsyncClient, code: str, password: str) -> httpx.Re
 
 
 async def test_a_new_password_ends_every_login(
-    client: httpx.AsyncClient, sms: RememberedSms
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     patron = await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     await ask(client, "reset_password")
     answer = await reset(client, sms.code_for(PHONE), "another-river-8")
     assert answer.status_code == 204
@@ -592,10 +610,31 @@ async def test_a_new_password_ends_every_login(
     assert (await log_in(client, password="another-river-8")).status_code == 200
 
 
+async def test_a_reset_locks_limits_before_the_account_as_a_login_does(
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
+) -> None:
+    patron = await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
+    await log_in(client, password="wrong-river-8")  # there is a count to forget
+    await ask(client, "reset_password")
+    async with context.engine.begin() as logging_in:
+        await logging_in.execute(
+            text("select 1 from rate_limit where key like 'passwords:%' for update")
+        )
+        resetting = asyncio.create_task(reset(client, sms.code_for(PHONE), "another-river-8"))
+        waiting = "select 1 from pg_stat_activity where wait_event_type = 'Lock'"
+        while not await run_sql(context, waiting):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        account = text("select 1 from account where id = :id for update nowait")
+        await logging_in.execute(account, {"id": patron.user_id})
+    assert (await resetting).status_code == 204
+
+
 async def test_a_new_password_opens_a_phone_that_was_locked(
-    client: httpx.AsyncClient, sms: RememberedSms
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     for _ in range(10):
         await log_in(client, password="wrong-river-8")
     await ask(client, "reset_password")
@@ -627,9 +666,10 @@ async def test_preferences_are_the_hospitals_until_they_are_ones_own(
 
 
 async def test_a_code_is_told_in_the_language_of_the_account(
-    client: httpx.AsyncClient, sms: RememberedSms
+    client: httpx.AsyncClient, sms: RememberedSms, context: Context
 ) -> None:
     patron = await registered(client, sms, PHONE)
+    await later(context, timedelta(seconds=61))
     mine = {"channels": ["sms"], "language": "en"}
     await client.put("/users/me/preferences", json=mine, headers=patron.headers)
     await ask(client, "login")

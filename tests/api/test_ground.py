@@ -105,6 +105,26 @@ async def test_details_are_in_the_readers_language(client: httpx.AsyncClient) ->
 
     assert await told("en-GB,en;q=0.9") == "There is nothing here for you."
     assert await told("zh-CN,en;q=0.5") == await told("fr") == "未找到。"
+    english, chinese = await told("en"), await told("zh")
+    for language in (
+        "zh;q=0.3, en;q=0.9",
+        "fr, zh;q=0, en;q=0.1",
+        "en;q=0.5,zh;q=0.5",
+        "zh;q=0.1,zh-CN;q=0.2,en-US",
+    ):
+        assert await told(language) == english, language
+    for language in (
+        "en;q=0.3, zh;q=0.9",
+        "en;q=0",
+        "en;q=x",
+        "zh,en",
+        "EN;q=0.1,ZH-TW",
+        "",
+        "*",
+        "entity",
+        ";,=;q",
+    ):
+        assert await told(language) == chinese, language
 
 
 # Values that nothing was made for

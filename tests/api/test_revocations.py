@@ -1,12 +1,18 @@
-"""Logins that ended: known in every process, also in one that could not read for a while."""
+"""A login that ended in another process is known here, whatever happened meanwhile."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from api.app import create_app
+from api.context import Context
 from api.revocations import Revocations
+from db.account import create_account, end_session, open_session
 from db.keyring import Keyring
 from tests.support.booking import Clinic
 
@@ -51,3 +57,36 @@ async def test_logins_that_ended_while_nothing_could_be_read_are_known_from_then
     for _ in range(3):  # streams are asked about between any two readings
         await revocations.read()
         assert revocations.ended(an_hour_ago)
+
+
+class Stumbling:
+    """An engine whose first connections break in a way that nobody thought of."""
+
+    def __init__(self, engine: AsyncEngine, times: int) -> None:
+        self._engine = engine
+        self.left = times
+
+    def connect(self) -> Any:
+        if self.left:
+            self.left -= 1
+            raise RuntimeError("not thought of")
+        return self._engine.connect()
+
+
+async def test_a_reading_that_breaks_is_not_the_last(
+    context: Context,
+) -> None:
+    stumbling = Stumbling(context.engine, 1)
+    revocations = Revocations(stumbling, timedelta(minutes=15))  # type: ignore[arg-type]
+    async with context.engine.begin() as connection:
+        account = await create_account(
+            connection, context.keyring, 1, phone="+8613800138000", name=None, password_hash="x"
+        )
+        session = await open_session(connection, account, "x", timedelta(days=1))
+        assert session is not None
+        await end_session(connection, session.id, "logout")
+    app = create_app(replace(context, revocations=revocations))
+    async with app.router.lifespan_context(app), asyncio.timeout(10):
+        while not revocations.ended(session.id):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert stumbling.left == 0

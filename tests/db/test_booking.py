@@ -9,10 +9,19 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from db.appointment import BookingRules, move_order
 from db.keyring import Keyring
 from domain.appointment import AppointmentStatus as S
 from domain.hospital import AppointmentPolicy
-from tests.support.booking import DAY, HOUR, MINUTE, Clinic, config_with
+from tests.support.booking import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Clinic,
+    a_move,
+    config_with,
+    without_appointments,
+)
 from tests.support.catalogue import tomorrow
 
 pytestmark = pytest.mark.anyio
@@ -160,6 +169,28 @@ async def test_a_level_without_a_fee_is_not_offered_and_never_free(clinic: Clini
     unpriced = replace(config, registration_fees=fees)
     code, _ = await clinic.book(await clinic.someone(), await clinic.slot(), config=unpriced)
     assert code == "not_offered"
+
+
+async def test_without_the_feature_nothing_is_offered(clinic: Clinic) -> None:
+    who, slot = await clinic.someone(), await clinic.slot()
+    assert (await clinic.book(who, slot, config=without_appointments()))[0] == "not_offered"
+    order_no, elsewhere = await clinic.booked(who, slot), await clinic.slot(hour=15)
+    await clinic.move(order_no, 1, S.CONFIRMED)
+    move = a_move(order_no, 2, S.CONFIRMED)
+    async with clinic.engine.begin() as connection:
+        closed = BookingRules.of(without_appointments())
+        assert await move_order(connection, move, elsewhere, closed) == "not_offered"
+
+
+async def test_nobody_is_booked_for_whose_key_was_thrown_away(clinic: Clinic) -> None:
+    who, other, slot = await clinic.someone(1), await clinic.someone(2), await clinic.slot()
+    await clinic.run(
+        """update data_key set wrapped = null, shredded_at = now()
+            where id = (select data_key_id from patient where id = :id)""",
+        id=who[1],
+    )
+    assert (await clinic.book(who, slot))[0] == "patient_unknown"
+    assert (await clinic.book(other, slot))[0] == "booked"
 
 
 async def test_another_hospitals_schedule_is_unknown(clinic: Clinic) -> None:

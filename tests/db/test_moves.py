@@ -7,15 +7,16 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.appointment import extend_payment, record_move, suspended_until
+from db.appointment import BookingRules, extend_payment, record_move, suspended_until
 from db.journal import read_timeline
 from db.keyring import Keyring
 from db.payable import payment_that_counts
 from db.schedule import change_schedule
 from domain.appointment import AppointmentStatus as S
 from domain.appointment import Reason
+from domain.hospital import AppointmentPolicy
 from domain.order import Actor
-from tests.support.booking import DAY, MINUTE, RULES, Clinic, a_move
+from tests.support.booking import DAY, HOUR, MINUTE, RULES, Clinic, a_move, config_with
 from tests.support.catalogue import tomorrow
 
 pytestmark = pytest.mark.anyio
@@ -228,6 +229,22 @@ async def test_after_a_lifted_suspension_counting_begins_again(clinic: Clinic) -
     orders = [await missed(clinic, who, days) for days in range(6)]  # lifts what stands
     found = [await suspended(clinic, order_no) is not None for order_no in orders]
     assert found == [False, False, True, False, False, True]
+
+
+async def test_period_and_suspension_may_be_hours(clinic: Clinic) -> None:
+    policy = AppointmentPolicy(
+        suspend_after_no_shows=2, no_show_period=12 * HOUR, suspension=36 * HOUR
+    )
+    rules = BookingRules.of(config_with(policy))
+    who = await clinic.someone()
+    order_nos = [await clinic.booked(who, await clinic.slot(hour=9))]
+    order_nos.append(await clinic.booked(who, await clinic.slot(await clinic.another_doctor())))
+    orders = [await clinic.order(order_no) for order_no in order_nos]
+    at = orders[0].starts_at + 11 * HOUR
+    for order_no in order_nos:
+        async with clinic.engine.begin() as connection:
+            await record_move(connection, a_move(order_no, 1, S.NO_SHOW, at=at), rules)
+    assert await suspended(clinic, order_nos[1]) == at + 36 * HOUR
 
 
 async def test_no_shows_written_at_once_suspend_once(clinic: Clinic) -> None:

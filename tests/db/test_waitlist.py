@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.appointment import BookingRules, move_order
+from db.appointment import BookingRules, move_order, record_move
 from db.keyring import Keyring
 from db.schedule import change_schedule
 from db.waitlist import (
@@ -18,7 +18,7 @@ from db.waitlist import (
 )
 from domain.appointment import AppointmentStatus
 from domain.hospital import AppointmentPolicy
-from tests.support.booking import RULES, Clinic, a_move, config_with
+from tests.support.booking import RULES, Clinic, a_move, config_with, without_appointments
 
 pytestmark = pytest.mark.anyio
 
@@ -69,6 +69,32 @@ async def agree(clinic: Clinic, *slots: int) -> None:
     for slot in slots:
         used, held, open_ones = await clinic.figures(slot)
         assert used == held == open_ones
+
+
+async def test_nobody_gets_in_line_whose_key_was_thrown_away(
+    clinic: Clinic, people: list[Who], full: tuple[int, str]
+) -> None:
+    await clinic.run(
+        """update data_key set wrapped = null, shredded_at = now()
+            where id = (select data_key_id from patient where id = :id)""",
+        id=people[1][1],
+    )
+    assert await join(clinic, people[1], full[0]) == "patient_unknown"
+    assert await join(clinic, people[2], full[0]) == "joined"
+
+
+async def test_without_the_feature_nobody_gets_in_line_and_nothing_is_passed_on(
+    clinic: Clinic, people: list[Who], full: tuple[int, str]
+) -> None:
+    slot, order_no = full
+    assert await join(clinic, people[1], slot) == "joined"
+    closed = BookingRules.of(without_appointments())
+    async with clinic.engine.begin() as connection:
+        place = WantedPlace(1, people[2][0], slot, people[2][1])
+        assert (await join_waitlist(connection, place, closed))[0] == "not_offered"
+        await record_move(connection, a_move(order_no, 1, S.CANCELLED), closed)
+    assert (await entry(clinic, people[1])).status == "waiting"
+    assert await clinic.figures(slot) == (0, 0, 0)
 
 
 class TestInLine:

@@ -1,9 +1,12 @@
 """Logs say which order, and never whose."""
 
+import asyncio
+import gc
 import io
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import BaseModel, ValidationError
 from temporalio import activity, workflow
 from temporalio.testing import ActivityEnvironment
 
@@ -23,6 +27,7 @@ Events = Callable[[], list[dict[str, Any]]]
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Events]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     configure_logs("json", "api-1")
@@ -123,21 +128,99 @@ def test_a_value_that_is_no_json_is_shown_without_its_fields(configured: Events)
     assert event["people"] == {"a": ["<Person>"]}
 
 
+CANARY = "".join(["139", "0000", "1111"])
+
+
+class Form(BaseModel):
+    age: int
+
+
+def break_in_many_ways() -> None:
+    """One behind another, and several at once."""
+    try:
+        try:
+            Form.model_validate({"age": CANARY + "岁"})
+        except ValidationError as error:
+            error.add_note(CANARY)
+            raise ZeroDivisionError(CANARY) from error
+    except ZeroDivisionError as error:
+        raise ExceptionGroup(CANARY, [error, KeyError(CANARY)])  # noqa: B904 - the other way
+
+
 @pytest.mark.parametrize("format", ["json", "console"])
-def test_an_exception_is_in_its_event_without_local_variables(format: str) -> None:
+def test_an_exception_is_in_its_event_by_type_and_frames(format: str) -> None:
     stream = io.StringIO()
     log = logging.Logger("x")
     log.addHandler(log_handler(format, "worker", stream))
     try:
-        canary = "".join(["139", "0000", "1111"])
-        raise ValueError("no " + canary[:3])
-    except ValueError:
+        break_in_many_ways()
+    except ExceptionGroup:
         log.exception("it broke")
     text = stream.getvalue()
-    assert "ValueError: no 139" in text
-    assert "13900001111" not in text
+    assert CANARY not in text
+    for kind in ("ExceptionGroup", "KeyError", "ZeroDivisionError", "ValidationError"):
+        assert kind in text
+    assert "in break_in_many_ways" in text
     if format == "json":
         assert "Traceback" in json.loads(text)["exception"]
+
+
+def test_an_exception_as_a_value_or_an_argument_is_told_by_its_kind(configured: Events) -> None:
+    error = ValueError(CANARY)
+    structlog.get_logger("a").warning("not sent", error=error)
+    structlog.get_logger("a").warning("not sent: %s", error)
+    logging.getLogger("b").warning("not sent: %s, %s", error, error)
+    logging.getLogger("b").warning("not sent: %(why)s", {"why": error})
+    logging.getLogger("b").warning("not sent", extra={"why": error})
+    events = configured()
+    assert CANARY not in json.dumps(events)
+    assert [event["event"] for event in events[1:4]] == [
+        "not sent: ValueError",
+        "not sent: ValueError, ValueError",
+        "not sent: ValueError",
+    ]
+    assert (events[0]["error"], events[4]["why"]) == ("ValueError", "ValueError")
+
+
+def test_a_task_that_nobody_awaits_says_nothing_either(configured: Events) -> None:
+    async def breaks() -> None:
+        raise ValueError(CANARY)
+
+    async def lose_a_task() -> None:
+        await asyncio.wait({asyncio.create_task(breaks())})
+        gc.collect()
+
+    asyncio.run(lose_a_task())
+    (event,) = configured()
+    assert event["event"] == "Task exception was never retrieved"
+    assert "ValueError" in event["exception"]
+    assert CANARY not in json.dumps(event)
+
+
+def test_a_traceback_that_comes_as_a_text_keeps_its_frames(configured: Events) -> None:
+    try:
+        break_in_many_ways()
+    except ExceptionGroup:
+        logging.getLogger("uvicorn.error").error(traceback.format_exc())
+    (event,) = configured()
+    assert "in break_in_many_ways" in event["event"]
+    assert CANARY not in event["event"]
+
+
+def test_a_record_that_cannot_be_written_is_told_without_its_arguments() -> None:
+    stream = io.StringIO()
+    log = logging.Logger("x")
+    log.addHandler(log_handler("json", "worker", stream))
+    log.warning("%d", CANARY)
+    assert stream.getvalue() == "a record of x was not written: TypeError\n"
+
+
+def test_what_takes_the_process_down_is_an_event(configured: Events) -> None:
+    error = ValueError(CANARY)
+    sys.excepthook(ValueError, error, error.__traceback__)
+    (event,) = configured()
+    assert (event["event"], event["level"]) == ("process_broke", "critical")
+    assert CANARY not in json.dumps(event)
 
 
 def test_access_logs_and_requests_of_libraries_are_off(

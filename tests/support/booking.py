@@ -29,7 +29,7 @@ from db.payment import (
 )
 from domain.account import Gender, NewPatient
 from domain.appointment import AppointmentMove, AppointmentStatus, Reason
-from domain.hospital import AppointmentPolicy, HospitalConfig, Policies
+from domain.hospital import AppointmentPolicy, Feature, HospitalConfig, Policies
 from domain.order import SYSTEM, Actor, Move, NumberPrefix, new_number
 from domain.payment import MoneyTaken, PaymentStatus, RefundCause, RefundStatus
 from tests.support.api import id_card
@@ -45,6 +45,12 @@ def config_with(policy: AppointmentPolicy | None = None, zone: str | None = None
     if zone is not None:
         config = replace(config, hospital=replace(config.hospital, time_zone=zone))
     return config
+
+
+def without_appointments() -> HospitalConfig:
+    config = config_with()
+    features = config.hospital.features - {Feature.APPOINTMENT}
+    return replace(config, hospital=replace(config.hospital, features=features))
 
 
 def a_person(number: int = 0, name: str = "林小满") -> NewPatient:

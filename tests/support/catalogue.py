@@ -13,6 +13,7 @@ from domain.hospital import (
     ConsultationPrices,
     Department,
     DoctorLevel,
+    Feature,
     Hospital,
     HospitalConfig,
     LevelPrice,
@@ -25,7 +26,7 @@ ZONE = ZoneInfo("Asia/Shanghai")
 def a_config(*departments: Department, hospital_id: int = 1) -> HospitalConfig:
     fees = {DoctorLevel.RESIDENT: 0, DoctorLevel.ATTENDING: 20, DoctorLevel.CHIEF: 50}
     return HospitalConfig(
-        hospital=Hospital(hospital_id, "示例医院", "", "", "", frozenset()),
+        hospital=Hospital(hospital_id, "示例医院", "", "", "", frozenset({Feature.APPOINTMENT})),
         departments=departments
         or (Department(1, "内科"), Department(2, "外科"), Department(11, "心血管内科", 1)),
         consultation_prices=ConsultationPrices(

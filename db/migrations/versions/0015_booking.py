@@ -1,0 +1,14 @@
+"""Nobody is booked for whose key was thrown away"""
+
+from pathlib import Path
+
+from alembic import op
+
+SQL = Path(__file__).parent.parent / "sql"
+
+revision = "0015_booking"
+down_revision = "0008_video"
+
+
+def upgrade() -> None:
+    op.execute((SQL / "0015_booking.sql").read_text())
