@@ -8,7 +8,7 @@ from alembic import op
 SQL = Path(__file__).parent.parent / "sql"
 
 revision = "0016_sealed_red_flags"
-down_revision = "0008_video"
+down_revision = "0015_booking"
 
 
 def upgrade() -> None:
