@@ -29,6 +29,7 @@ from activities.gateways.storage import StorageAway
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
 from db.outbox import CHANNEL
+from db.waitlist import end_begun_lines
 from runtime.background import running
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.garbage import settle_garbage
@@ -46,6 +47,7 @@ BATCH = 100
 AT_ONCE = 24  # few enough that the worker beside has a place free for each first task
 TIDY_EVERY = 3600.0  # seconds
 MEASURE_EVERY = 2.0  # seconds
+END_LINES_EVERY = 60.0  # seconds: who waited for a slot hears this soon that it has begun
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -65,6 +67,7 @@ LATER = text(
            due_at = now() + least(power(2, least(attempts, 9)), 300) * interval '1 second'
      where id = :id"""
 )
+
 WAITING = text(
     """select count(*) as waiting,
               coalesce(extract(epoch from now() - min(created_at)), 0)::float as oldest
@@ -221,6 +224,15 @@ async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
         await asyncio.sleep(MEASURE_EVERY)
 
 
+async def keep_ending_lines(engine: AsyncEngine) -> None:
+    """A slot begins without anybody doing something, and so does its line end."""
+    while True:
+        with suppress(SQLAlchemyError):  # the next time
+            async with engine.begin() as connection:
+                await end_begun_lines(connection)
+        await asyncio.sleep(END_LINES_EVERY)
+
+
 async def keep_tidy(engine: AsyncEngine, files: Files, orphan_after: timedelta) -> None:
     """Throw away, now and then, what nobody asks for any more."""
     while True:
@@ -248,7 +260,7 @@ async def _serve(args: argparse.Namespace) -> int:
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
-        engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, video twice
+        engine = entry.engine(pool_size=7)  # two batches, measuring, lines, tidying, video twice
         stack.push_async_callback(engine.dispose)
         await stack.enter_async_context(running(keep_measuring(engine, entry.metrics)))
         client = await _connected(entry, stop, args.temporal_metrics)
@@ -259,7 +271,8 @@ async def _serve(args: argparse.Namespace) -> int:
         listening = listen(entry.settings.database_url, rung)
         files = Files(engine, open_storage(entry.settings, stack), entry.keyring)
         tidying = keep_tidy(engine, files, entry.config.policies.files.orphan_after)
-        await stack.enter_async_context(running(listening, tidying))
+        lines = keep_ending_lines(engine)
+        await stack.enter_async_context(running(listening, tidying, lines))
         if video := open_video(entry.settings, stack):
             watcher = VideoWatcher(engine, entry.keyring, video)
             watching = keep_watching(watcher, entry.settings.database_url)
