@@ -28,6 +28,7 @@ from activities.file import Files
 from activities.gateways.storage import StorageAway
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
+from db.measures import oldest_work_items, outbox_waiting, since_reconciled
 from db.outbox import CHANNEL
 from db.waitlist import end_begun_lines
 from runtime.background import running
@@ -66,12 +67,6 @@ LATER = text(
     """update outbox set attempts = attempts + 1, error = :error,
            due_at = now() + least(power(2, least(attempts, 9)), 300) * interval '1 second'
      where id = :id"""
-)
-
-WAITING = text(
-    """select count(*) as waiting,
-              coalesce(extract(epoch from now() - min(created_at)), 0)::float as oldest
-         from outbox"""
 )
 
 Promise = Row[Any]
@@ -219,8 +214,9 @@ async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
     while True:
         with suppress(SQLAlchemyError):  # the relay itself says that the database is away
             async with engine.connect() as connection:
-                row = (await connection.execute(WAITING)).one()
-            metrics.outbox(row.waiting, row.oldest)
+                metrics.outbox(*await outbox_waiting(connection))
+                metrics.work_items(await oldest_work_items(connection))
+                metrics.reconciled(await since_reconciled(connection))
         await asyncio.sleep(MEASURE_EVERY)
 
 
