@@ -1,7 +1,7 @@
 """What reconciliation does: it asks the gateway for its bill, and Temporal for what runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
 
@@ -84,7 +84,7 @@ class ReconciliationActivities:
     hospital_id: int
     gateways: Mapping[str, PaymentGateway]  # by channel
     workflows: WorkflowsSeen
-    lease: timedelta = WorkItemPolicy().lease
+    work_items: WorkItemPolicy = field(default_factory=WorkItemPolicy)
 
     @activity.defn
     async def channels_to_reconcile(self) -> tuple[str, ...]:
@@ -206,7 +206,7 @@ class ReconciliationActivities:
             found,
             channel=wanted.channel,
             day=wanted.day,
-            lease=self.lease,
+            policy=self.work_items,
         )
 
 
