@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
@@ -25,6 +25,7 @@ from db.message import (
     Recipient,
     claim_message,
     find_recipient,
+    find_staff,
     message_failed,
     message_sent,
 )
@@ -33,6 +34,8 @@ from domain.hospital import HospitalConfig
 from domain.message import (
     CONSULTATION,
     FACTS,
+    OF_REFUND,
+    TO_STAFF,
     Channel,
     Language,
     MessageTexts,
@@ -40,6 +43,7 @@ from domain.message import (
     Value,
     channels_of,
 )
+from domain.waitlist import LineEnd
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
 LOOK_AGAIN_AFTER = timedelta(seconds=30)
@@ -56,10 +60,20 @@ class Outgoing:
     """A message to be sent: ids and codes only. `fact` names the business fact, once for all."""
 
     fact: str
-    subject: str  # order or refund number
+    subject: str  # order, refund or work item number; a place in line: db.message.PLACE
     template: Template
     due: datetime | None = None
     doctor_id: int | None = None  # to this doctor; None: to the patient
+    account_id: int | None = None  # to this member of staff
+
+    @classmethod
+    def of_fact(cls, fact: str) -> "Outgoing":
+        """What a row promised: `<subject>:<template>` and what makes the fact its own; to a member
+        of staff that is `<n>-<account>`. Raises ValueError when it is not a fact."""
+        subject, name, *_ = fact.split(":")
+        template = Template(name)
+        account_id = int(fact.rpartition("-")[2]) if template in TO_STAFF else None
+        return cls(fact, subject, template, account_id=account_id)
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ class MessageActivities:
             channel=channel,
             template=message.template,
             language=language,
-            params={"order_no": recipient.order_no},
+            params={"order_no": recipient.order_no} if recipient.order_no else {},
             data_key_id=recipient.person_key_id,
             sealed=key.seal({"to": to, "subject": rendered.subject, "text": rendered.text}),
             to_index=self.keyring.blind(ADDRESS_KINDS[channel], to),
@@ -190,8 +204,11 @@ class MessageActivities:
         common: dict[str, Value] = {
             "hospital": self.config.hospital.name,
             "order_no": recipient.order_no,
-            "link": f"{self.public_url}/orders/{recipient.order_no}",
+            "link": f"{self.public_url}/{_path(message, recipient)}",
         }
+        if message.template in TO_STAFF:
+            named = "work_item" in FACTS[message.template]
+            return {**common, "work_item": message.subject} if named else common
         visit: dict[str, Value] = {
             **common,
             "starts_at": recipient.starts_at,
@@ -202,6 +219,8 @@ class MessageActivities:
         if message.template in CONSULTATION:
             del visit["starts_at"]
             return {**visit, "due": due} if "due" in FACTS[message.template] else visit
+        if message.template is Template.WAITLIST_ENDED:
+            return {**visit, "reason": LineEnd(recipient.line_end or LineEnd.BEGUN)}
         return await self._of_appointment(message, recipient, common, visit)
 
     async def _of_appointment(
@@ -213,7 +232,7 @@ class MessageActivities:
     ) -> dict[str, Value]:
         due = message.due or recipient.due
         match message.template:
-            case Template.PAYMENT_REFUNDED:
+            case Template.PAYMENT_REFUNDED | Template.PAYMENT_SETTLED_ELSEWHERE:
                 async with self.engine.connect() as connection:
                     refund = await find_refund(connection, message.subject)
                 if refund is None:
@@ -221,7 +240,7 @@ class MessageActivities:
                 return {**common, "amount": refund.amount}
             case Template.APPOINTMENT_SUSPENDED:
                 return {**common, "until": self._day(message.due or recipient.starts_at)}
-            case Template.SUSPENSION_LIFTED | Template.SUSPENSION_KEPT:
+            case Template.SUSPENSION_LIFTED | Template.SUSPENSION_KEPT | Template.SUSPENSION_OVER:
                 return {**common, **await self._of_suspension(message)}
             case (
                 Template.APPOINTMENT_CONFIRMED
@@ -241,7 +260,7 @@ class MessageActivities:
                 return visit
 
     async def _of_suspension(self, message: Outgoing) -> dict[str, Value]:
-        if message.template is Template.SUSPENSION_LIFTED:
+        if "until" not in FACTS[message.template]:
             return {}
         async with self.engine.connect() as connection:
             until = await suspended_until(connection, message.subject)
@@ -251,14 +270,19 @@ class MessageActivities:
 
     async def _recipient(self, message: Outgoing) -> Recipient:
         async with self.engine.connect() as connection:
-            order_no = message.subject
-            if message.template is Template.PAYMENT_REFUNDED:
-                refund = await find_refund(connection, message.subject)
-                order_no = refund.order_no if refund else ""
-            recipient = await find_recipient(connection, order_no, message.doctor_id)
+            recipient = await self._whom(connection, message)
         if recipient is None:
             raise _closed("no_order")
         return recipient
+
+    async def _whom(self, connection: AsyncConnection, message: Outgoing) -> Recipient | None:
+        if message.account_id is not None:
+            return await find_staff(connection, message.account_id)
+        order_no = message.subject
+        if message.template in OF_REFUND:
+            refund = await find_refund(connection, message.subject)
+            order_no = refund.order_no if refund else ""
+        return await find_recipient(connection, order_no, message.doctor_id)
 
     def _day(self, at: datetime) -> date:
         return at.astimezone(self._zone).date()
@@ -266,6 +290,14 @@ class MessageActivities:
     @property
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.config.hospital.time_zone)
+
+
+def _path(message: Outgoing, recipient: Recipient) -> str:
+    """Where more is to be read, after the hospital's own address."""
+    if message.template in TO_STAFF:
+        named = "work_item" in FACTS[message.template]
+        return f"work-items/{message.subject}" if named else "work-items"
+    return f"orders/{recipient.order_no}" if recipient.order_no else "waitlist"
 
 
 def place_code(location: str) -> str:

@@ -1,7 +1,7 @@
 """What the payment lifecycle does: at the gateway, in the rows and in the ledger."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ from db.payment import (
     all_went_back,
     find_payment,
     find_refund,
+    have_double_looked_at,
     is_overdue,
     money_in_inbox,
     owe_refund,
@@ -44,7 +45,7 @@ from domain.payment import (
     RefundStatus,
     Settlement,
 )
-from domain.work_item import WorkItemKind, for_desk
+from domain.work_item import WorkItemKind, for_desk, with_reminder
 
 # What a gateway says of a refund that it will never make (see PaymentGateway.refund).
 NO_REFUND = frozenset(
@@ -80,7 +81,7 @@ class PaymentActivities:
     zone: ZoneInfo  # the hospital's: numbers begin with its date
     count: Callable[[str], None]  # by outcome
     retry_for: timedelta = PaymentPolicy().refund_retry_for  # then a person looks at a refund
-    lease: timedelta = WorkItemPolicy().lease  # of whoever does
+    work_items: WorkItemPolicy = field(default_factory=WorkItemPolicy)
 
     @activity.defn
     async def ask_for_money(self, payment_no: str) -> MoneyTaken | None:
@@ -196,7 +197,9 @@ class PaymentActivities:
             return RefundStatus.PENDING
         status = RefundStatus(state)
         async with self.engine.begin() as connection:
-            await record_refund(connection, refund, status, at or datetime.now(UTC))
+            twice = await record_refund(connection, refund, status, at or datetime.now(UTC))
+            if twice:
+                await have_double_looked_at(connection, refund_no, self.work_items)
             if status is RefundStatus.FAILED:
                 await self._have_looked_at(connection, refund, "failed")
             else:
@@ -214,8 +217,9 @@ class PaymentActivities:
         """A refund that does not go through by itself waits for an operator, who is not the one
         that gets the money. Once at a time."""
         payer = await owner_of(connection, refund.hospital_id, refund.payment_no)
+        desk = for_desk(WorkItemKind.REFUND_STUCK, refund.refund_no, self.work_items.lease)
         stuck = replace(
-            for_desk(WorkItemKind.REFUND_STUCK, refund.refund_no, self.lease),
+            with_reminder(desk, datetime.now(UTC) + self.work_items.remind_after),
             order_no=refund.order_no,
             excluded=() if payer is None else (payer,),
             details={

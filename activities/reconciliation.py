@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
 
@@ -87,7 +87,7 @@ class ReconciliationActivities:
     hospital_id: int
     gateways: Mapping[str, PaymentGateway]  # by channel
     workflows: WorkflowsSeen
-    lease: timedelta = WorkItemPolicy().lease
+    work_items: WorkItemPolicy = field(default_factory=WorkItemPolicy)
 
     @activity.defn
     async def channels_to_reconcile(self) -> tuple[str, ...]:
@@ -208,7 +208,7 @@ class ReconciliationActivities:
             found,
             channel=wanted.channel,
             day=wanted.day,
-            lease=self.lease,
+            policy=self.work_items,
         )
 
 

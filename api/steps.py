@@ -28,6 +28,10 @@ SENTENCES: dict[Step, dict[Language, str]] = {
         Language.EN: "Undecided at {at}, it expires{code}.",
     },
 }
+REMINDED = {  # an escalation to its own role
+    Language.ZH: "{at} 仍未决定,将提醒{whom}。",
+    Language.EN: "Undecided at {at}, the {whom} is reminded.",
+}
 # To an order: `db.waiting` says which, and when.
 ORDERS: dict[str, dict[Language, str]] = {
     "release": {
@@ -109,7 +113,9 @@ def in_words(
         return OVER[language]
     if step is None:
         return NOTHING[language]
-    return SENTENCES[step.step][language].format(
+    reminded = step.step is Step.ESCALATE and item.escalates_to is item.role
+    words = REMINDED if reminded else SENTENCES[step.step]
+    return words[language].format(
         at=tell_instant(step.at, language, zone),
         whom=_role(item.escalates_to, language),
         code=_code(item.at_deadline, language),

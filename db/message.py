@@ -144,29 +144,31 @@ async def message_delivered(
 
 @dataclass(frozen=True)
 class Recipient:
-    """To whom an order's messages go, and what they may tell. Sealed values stay sealed here."""
+    """To whom a message goes, and what it may tell. Sealed values stay sealed here."""
 
     hospital_id: int
     account_id: int
     language: str | None
     channels: list[str] | None
-    person_key_id: int  # of the patient, or of the doctor's account
+    person_key_id: int  # of the patient, or of the doctor's or staff member's account
     person_key: bytes | None
     person_sealed: bytes  # with a phone
     account_key: bytes | None
     account_sealed: bytes
-    order_no: str
+    order_no: str  # empty where it is about none, and then all that follows about a visit
     starts_at: datetime
     due: datetime  # what the order waits for is due then
     queue_number: int
     location: str
     doctor: str
     department: str
+    line_end: str | None  # domain.waitlist.LineEnd, of a place in line
 
 
+PLACE = "waitlist-"  # and its id: what a message about a place in line is about
 OF_APPOINTMENT = """
     select a.hospital_id, a.account_id, a.patient_id, a.order_no, a.starts_at, a.pay_by as due,
-           a.queue_number, s.location, d.name as doctor, a.department_id
+           a.queue_number, s.location, d.name as doctor, a.department_id, null as line_end
       from appointment a
       join schedule s on s.id = a.schedule_id
       join doctor d on d.id = a.doctor_id
@@ -178,26 +180,38 @@ OF_CONSULTATION = """
                 when c.paid_at is null then c.pay_by
                 else coalesce((c.progress ->> 'evidence_by')::timestamptz,
                               (c.progress ->> 'accept_by')::timestamptz) end as due,
-           0 as queue_number, '' as location, coalesce(d.name, '') as doctor, c.department_id
+           0 as queue_number, '' as location, coalesce(d.name, '') as doctor, c.department_id,
+           null as line_end
       from consultation c
       left join doctor d on d.id = c.doctor_id
      where c.order_no = :order_no"""
+# A place in line has no number: it is known by its id.
+OF_PLACE = """
+    select w.hospital_id, w.account_id, w.patient_id, '' as order_no, s.starts_at,
+           s.starts_at as due, 0 as queue_number, '' as location, d.name as doctor,
+           s.department_id,
+           case when w.status = 'lapsed' then 'lapsed' when s.withdrawn then 'called_off'
+                else 'begun' end as line_end
+      from waitlist_entry w
+      join schedule s on s.id = w.schedule_id
+      join doctor d on d.id = s.doctor_id
+     where w.id = :place_id"""
 ORDER = f"with o as ({OF_APPOINTMENT} union all {OF_CONSULTATION})"
 COLUMNS = """
     o.hospital_id, acc.id as account_id, acc.language, acc.channels, ak.wrapped as account_key,
     acc.sealed as account_sealed, o.order_no, o.starts_at, o.due, o.queue_number, o.location,
-    o.doctor, dep.name as department"""
+    o.doctor, dep.name as department, o.line_end"""
 DEPARTMENT = """
     join department dep on dep.hospital_id = o.hospital_id and dep.id = o.department_id"""
-THE_PATIENT = text(
-    f"""{ORDER} select {COLUMNS}, p.data_key_id as person_key_id, pk.wrapped as person_key,
+PATIENT = f"""select {COLUMNS}, p.data_key_id as person_key_id, pk.wrapped as person_key,
                        p.sealed as person_sealed
           from o {DEPARTMENT}
           join account acc on acc.id = o.account_id
           join data_key ak on ak.id = acc.data_key_id
           join patient p on p.id = o.patient_id
           join data_key pk on pk.id = p.data_key_id"""
-)
+THE_PATIENT = text(f"{ORDER} {PATIENT}")
+WHO_WAITED = text(f"with o as ({OF_PLACE}) {PATIENT}")
 THE_DOCTOR = text(
     f"""{ORDER} select {COLUMNS}, acc.data_key_id as person_key_id, ak.wrapped as person_key,
                        acc.sealed as person_sealed
@@ -208,13 +222,34 @@ THE_DOCTOR = text(
 )
 
 
+# Who does not work here any more is told nothing.
+ONE_OF_STAFF = text(
+    """select acc.hospital_id, acc.id as account_id, acc.language, acc.channels,
+              ak.wrapped as account_key, acc.sealed as account_sealed, '' as order_no,
+              now() as starts_at, now() as due, 0 as queue_number, '' as location, '' as doctor,
+              '' as department, null as line_end, acc.data_key_id as person_key_id,
+              ak.wrapped as person_key, acc.sealed as person_sealed
+         from account acc join data_key ak on ak.id = acc.data_key_id
+        where acc.id = :account_id and acc.active"""
+)
+
+
 async def find_recipient(
-    connection: AsyncConnection, order_no: str, doctor_id: int | None = None
+    connection: AsyncConnection, subject: str, doctor_id: int | None = None
 ) -> Recipient | None:
-    """The order's patient, or this doctor."""
-    query = THE_PATIENT if doctor_id is None else THE_DOCTOR
-    values = {"order_no": order_no} | ({} if doctor_id is None else {"doctor_id": doctor_id})
+    """The patient of this order or place in line (`waitlist-<id>`), or the order's doctor."""
+    values: dict[str, object] = {"order_no": subject}
+    query = THE_PATIENT
+    if subject.startswith(PLACE):
+        query, values = WHO_WAITED, {"place_id": int(subject.removeprefix(PLACE))}
+    elif doctor_id is not None:
+        query, values = THE_DOCTOR, {**values, "doctor_id": doctor_id}
     row = (await connection.execute(query, values)).one_or_none()
+    return Recipient(**row._mapping) if row else None
+
+
+async def find_staff(connection: AsyncConnection, account_id: int) -> Recipient | None:
+    row = (await connection.execute(ONE_OF_STAFF, {"account_id": account_id})).one_or_none()
     return Recipient(**row._mapping) if row else None
 
 

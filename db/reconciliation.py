@@ -1,7 +1,7 @@
 """What was compared each night, what did not agree, and our books as the bill is held against."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,8 +12,9 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
 from db.work_item import open_work_item
+from domain.hospital import WorkItemPolicy
 from domain.reconciliation import Billed, Booked, Difference, MoneyKind, RunStatus, Span
-from domain.work_item import NewWorkItem, WorkItemKind, for_desk
+from domain.work_item import NewWorkItem, WorkItemKind, for_desk, with_reminder
 
 K = WorkItemKind.RECONCILIATION_DIFFERENCE
 
@@ -185,7 +186,7 @@ async def file_difference(
     *,
     channel: str,
     day: date,
-    lease: timedelta,
+    policy: WorkItemPolicy,
 ) -> bool:
     """A row, and a work item in the same commit. False when this fact is filed already."""
     values = {**vars(found), "hospital_id": hospital_id, "run_id": run_id}
@@ -194,12 +195,13 @@ async def file_difference(
     )
     if made.one_or_none() is None:
         return False
-    await open_work_item(connection, hospital_id, _work_item(found, channel, day, lease))
+    await open_work_item(connection, hospital_id, _work_item(found, channel, day, policy))
     return True
 
 
-def _work_item(found: Difference, channel: str, day: date, lease: timedelta) -> NewWorkItem:
-    base = for_desk(K, found.subject, lease)
+def _work_item(found: Difference, channel: str, day: date, policy: WorkItemPolicy) -> NewWorkItem:
+    desk = for_desk(K, found.subject, policy.lease)
+    base = with_reminder(desk, datetime.now(UTC) + policy.remind_after)
     told = {
         "code": str(found.code),
         "day": day.isoformat(),

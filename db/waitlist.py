@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from db.appointment.rules import BookingRules
 
-# The slot's beginning ends the line by itself: nothing need happen at that moment.
+# The slot's beginning ends the line by itself, a little before `end_begun_lines` writes it down.
 ENTRIES = """
     select w.id, w.schedule_id, w.patient_id, w.created_at, w.order_no, a.id as appointment_id,
            case when w.status = 'offered' then a.pay_by end as pay_by,
@@ -139,3 +139,18 @@ async def offer_sources(connection: AsyncConnection, rules: BookingRules, schedu
     ):
         offered += 1
     return offered
+
+
+# Those that another relay is ending are its own.
+BEGUN = text(
+    """update waitlist_entry set status = 'ended', ended_at = now()
+        where id in (select w.id from waitlist_entry w join schedule s on s.id = w.schedule_id
+                      where w.status = 'waiting' and s.starts_at <= now()
+                        for update of w skip locked)"""
+)
+
+
+async def end_begun_lines(connection: AsyncConnection) -> int:
+    """End every place of a slot that has begun; how many. A trigger promises the message, as it
+    does for all that end without an offer (0014_waitlist_ended.sql)."""
+    return (await connection.execute(BEGUN)).rowcount

@@ -180,6 +180,7 @@ class AccountPolicy:
 @dataclass(frozen=True)
 class WorkItemPolicy:
     lease: timedelta = timedelta(minutes=15)  # who claims a work item has it this long
+    remind_after: timedelta = timedelta(hours=24)  # money undecided this long: operators are told
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Messages to patients and doctors (消息通知): which there are, what each must say, how it is made.
+"""Messages to patients, doctors and staff (消息通知): which there are, what each must say.
 
 The wording is the hospital's (`config/messages.yaml`); what a wording may and must name is fixed
 here. SMS and e-mail pass through strangers' hands, so no placeholder for health content exists
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from decimal import Decimal
 from enum import StrEnum
+
+from domain.waitlist import LineEnd
 
 
 class Channel(StrEnum):
@@ -38,6 +40,7 @@ class Template(StrEnum):
     APPOINTMENT_NO_SHOW = "appointment_no_show"
     APPOINTMENT_SUSPENDED = "appointment_suspended"  # booking suspended after no-shows
     APPOINTMENT_CALLED = "appointment_called"  # 叫号: the doctor is waiting
+    WAITLIST_ENDED = "waitlist_ended"  # a place in line, without an offer
     CONSULTATION_ACCEPTED = "consultation_accepted"  # a doctor took it on
     CONSULTATION_ANSWERED = "consultation_answered"  # for the first time
     CONSULTATION_EVIDENCE_WANTED = "consultation_evidence_wanted"  # the doctor asks for records
@@ -51,11 +54,17 @@ class Template(StrEnum):
     CONSULTATION_RING = "consultation_ring"  # to a doctor on duty: an emergency
     CONSULTATION_CONCLUDE = "consultation_conclude"  # to the doctor: both have left the call
     PAYMENT_REFUNDED = "payment_refunded"
+    PAYMENT_SETTLED_ELSEWHERE = "payment_settled_elsewhere"  # paid back by other means
     SUSPENSION_LIFTED = "suspension_lifted"  # after an appeal
     SUSPENSION_KEPT = "suspension_kept"
+    SUSPENSION_OVER = "suspension_over"  # before anybody decided the appeal
+    WORK_ITEM_OPENED = "work_item_opened"  # to staff, and so are those below: it cannot wait
+    WORK_ITEM_ESCALATED = "work_item_escalated"
+    WORK_ITEM_REASSIGNED = "work_item_reassigned"
+    WORK_ITEMS_WAIT = "work_items_wait"  # some wait for too long
 
 
-Value = str | int | Decimal | date | datetime
+Value = str | int | Decimal | date | datetime | LineEnd
 
 KINDS: Mapping[str, type[str | int | Decimal | date]] = {
     "hospital": str,
@@ -71,6 +80,8 @@ KINDS: Mapping[str, type[str | int | Decimal | date]] = {
     "amount": Decimal,  # yuan
     "doctor": str,
     "department": str,
+    "reason": LineEnd,
+    "work_item": str,  # its number
 }
 
 HEALTH = frozenset({"doctor", "department"})
@@ -93,6 +104,7 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.APPOINTMENT_NO_SHOW: frozenset({"starts_at"}),
     Template.APPOINTMENT_SUSPENDED: frozenset({"until"}),
     Template.APPOINTMENT_CALLED: frozenset({"starts_at", "place", "number"}),
+    Template.WAITLIST_ENDED: frozenset({"starts_at", "reason"}),
     Template.CONSULTATION_ACCEPTED: frozenset(),
     Template.CONSULTATION_ANSWERED: frozenset(),
     Template.CONSULTATION_EVIDENCE_WANTED: frozenset({"due"}),
@@ -106,16 +118,24 @@ FACTS: Mapping[Template, frozenset[str]] = {
     Template.CONSULTATION_RING: frozenset({"due"}),
     Template.CONSULTATION_CONCLUDE: frozenset({"due"}),
     Template.PAYMENT_REFUNDED: frozenset({"amount", "order_no"}),
+    Template.PAYMENT_SETTLED_ELSEWHERE: frozenset({"amount", "order_no"}),
     Template.SUSPENSION_LIFTED: frozenset(),
     Template.SUSPENSION_KEPT: frozenset({"until"}),
+    Template.SUSPENSION_OVER: frozenset(),
+    Template.WORK_ITEM_OPENED: frozenset({"work_item"}),
+    Template.WORK_ITEM_ESCALATED: frozenset({"work_item"}),
+    Template.WORK_ITEM_REASSIGNED: frozenset({"work_item"}),
+    Template.WORK_ITEMS_WAIT: frozenset(),
 }
-"""What the patient must be told: every text of the template names all of these."""
+"""What must be told: every text of the template names all of these."""
 
 
 CONSULTATION = frozenset(t for t in Template if t.startswith("consultation_"))
+TO_STAFF = frozenset(t for t in Template if t.startswith("work_item"))
+OF_REFUND = frozenset({Template.PAYMENT_REFUNDED, Template.PAYMENT_SETTLED_ELSEWHERE})
 
-IN_APP_ONLY = frozenset({Template.APPOINTMENT_CALLED})
-"""Of use to who is on the spot, at once or not at all: never by SMS or e-mail."""
+IN_APP_ONLY = frozenset({Template.APPOINTMENT_CALLED, Template.WORK_ITEM_REASSIGNED})
+"""Of use to who is on the spot, or looks at the list anyhow: never by SMS or e-mail."""
 
 
 def channels_of(template: Template) -> tuple[Channel, ...]:
@@ -228,6 +248,19 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
+_WHY: Mapping[LineEnd, Mapping[Language, str]] = {
+    LineEnd.CALLED_OFF: {
+        Language.ZH: "该时段停诊",
+        Language.EN: "this session does not take place",
+    },
+    LineEnd.LAPSED: {
+        Language.ZH: "按预约规则不能再预约该时段",
+        Language.EN: "the booking rules no longer allow this booking",
+    },
+    LineEnd.BEGUN: {Language.ZH: "该时段已开始", Language.EN: "this session has begun"},
+}
+
+
 def tell_instant(at: datetime, language: Language, zone: tzinfo) -> str:
     """11月23日 09:00, or Mon 23 Nov, 09:00; without the year, for messages about days ahead."""
     local = at.astimezone(zone)
@@ -247,6 +280,8 @@ def _tell(name: str, value: Value, language: Language, zone: tzinfo) -> str:
     # Exact types: a datetime is a date and a bool is an int, and both would be told wrongly.
     if type(value) is not KINDS[name]:
         raise WrongParameters(f"{name} must be a {KINDS[name].__name__}")
+    if isinstance(value, LineEnd):
+        return _WHY[value][language]
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise WrongParameters(f"{name} has no time zone")
@@ -258,27 +293,6 @@ def _tell(name: str, value: Value, language: Language, zone: tzinfo) -> str:
     # One line of printable text, so that no value can open a second header or line.
     words = " ".join(str(value).split())
     return "".join(character for character in words if character.isprintable())
-
-
-# --- the length of an SMS ---
-
-_GSM_BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?"
-    "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_GSM_ESCAPED = frozenset("^{}\\[~]|€\f")  # two septets each
-
-
-def sms_segments(text: str) -> int:
-    """How many SMS a text is charged as (3GPP TS 23.038): 160 or, in parts, 153 septets of the
-    GSM alphabet; 70 or 67 UTF-16 units when one character is outside it, as in all Chinese."""
-    if all(c in _GSM_BASIC or c in _GSM_ESCAPED for c in text):
-        units = sum(2 if c in _GSM_ESCAPED else 1 for c in text)
-        single, part = 160, 153
-    else:
-        units = len(text.encode("utf-16-be")) // 2
-        single, part = 70, 67
-    return 1 if units <= single else -(-units // part)
 
 
 # --- reading a hospital's wording ---

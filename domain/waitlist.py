@@ -10,3 +10,11 @@ class WaitlistStatus(StrEnum):
     LAPSED = "lapsed"  # and was not paid, or this person could not have it any more
     LEFT = "left"  # by themselves
     ENDED = "ended"  # the slot began, or was called off, without a source for them
+
+
+class LineEnd(StrEnum):
+    """Why a place ended without an offer and not by the patient, as they are told."""
+
+    CALLED_OFF = "called_off"
+    LAPSED = "lapsed"  # the booking rules give this person no place there any more
+    BEGUN = "begun"

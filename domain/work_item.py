@@ -1,6 +1,6 @@
 """Work items (待办): what waits for a member of staff. Pure: no clock, no I/O, no SQL."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -68,16 +68,25 @@ class NewWorkItem:
     order_no: str | None = None
     excluded: tuple[int, ...] = ()  # accounts that may never decide this
     escalates_at: datetime | None = None
-    escalates_to: Role | None = None  # from then on may decide as well
+    escalates_to: Role | None = None  # from then on may decide as well; `role` itself: a reminder
     due_at: datetime | None = None
     at_deadline: str = ""  # what then counts as decided: a code
     details: dict[str, str] = field(default_factory=dict)  # codes and amounts
+
+
+# Somebody's health may hang on them: told to their role when they are opened.
+URGENT = frozenset({K.RED_FLAG})
 
 
 def for_desk(kind: WorkItemKind, subject: str, lease: timedelta) -> NewWorkItem:
     """A work item of a kind that is decided at the worklist."""
     desk = DESKS[kind]
     return NewWorkItem(kind, subject, desk.role, desk.decisions, lease)
+
+
+def with_reminder(new: NewWorkItem, at: datetime) -> NewWorkItem:
+    """Undecided by then, those who may decide are reminded: an escalation to their own role."""
+    return replace(new, escalates_at=at, escalates_to=new.role)
 
 
 @dataclass(frozen=True)

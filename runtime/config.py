@@ -153,6 +153,7 @@ RULES: dict[str, Rule] = {
     "policies.accounts.access_token": _LASTING,
     "policies.accounts.refresh_token": _LASTING,
     "policies.work_items.lease": _LASTING,
+    "policies.work_items.remind_after": _LASTING,
     "policies.files.max_bytes": Rule(
         lambda size: 1024 <= size <= 100 * 1024 * 1024, "bytes, from 1024 to 104857600"
     ),

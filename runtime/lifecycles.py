@@ -37,7 +37,6 @@ from db.work_item import load_work_items
 from domain.appointment import AppointmentStart
 from domain.consultation import ConsultationStart, next_step
 from domain.hospital import HospitalConfig
-from domain.message import Template
 from domain.payment import PaymentStart
 from domain.reconciliation import ReconciliationStart
 from domain.stop_clinic import StopStart
@@ -92,7 +91,7 @@ class TemporalLifecycles:
     async def starts_of(self, kind: str, subjects: list[str]) -> Mapping[str, Start]:
         """How each of these begins, from the rows as they stand. Closed ones are left out.
 
-        A message is its own row: its fact, `<orderNo>:<template>:<n>`, says all.
+        A message is its own row: its fact says all.
         """
         if kind == "message":
             return {fact: _message(fact) for fact in subjects}
@@ -350,13 +349,13 @@ def _stop(start: StopStart) -> Start:
 
 def _message(fact: str) -> Start:
     """Raises ValueError when it is not a fact."""
-    subject, template, _ = fact.split(":")
+    message = Outgoing.of_fact(fact)
     return Start(
         "MessageWorkflow",
         f"message/{fact}",
-        Outgoing(fact, subject, Template(template)),
+        message,
         REUSE.REJECT_DUPLICATE,  # a fact is told once
-        summary=template,
+        summary=message.template,
     )
 
 

@@ -11,7 +11,7 @@ Labels are codes and route templates. Never a path: it holds ids, and their numb
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,9 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from domain.access import Role
 from runtime.settings import SettingsError
+from workflows.queues import staff_queue
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -63,6 +65,20 @@ class Metrics:
             registry=registry,
             multiprocess_mode="mostrecent",
         )
+        self._work_items = Gauge(
+            "hospital_work_item_oldest_seconds",
+            "Age of the oldest work item that nobody holds, by queue and kind; 0 when none.",
+            ("queue", "kind"),
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
+        self._work_waited = set[tuple[str, str]]()
+        self._reconciled = Gauge(
+            "hospital_reconciliation_age_seconds",
+            "Since bills and books were last compared to the end.",
+            registry=registry,
+            multiprocess_mode="mostrecent",
+        )
         self._messages = Counter(
             "hospital_messages",
             "Messages to patients by channel and outcome.",
@@ -96,6 +112,15 @@ class Metrics:
     def outbox(self, waiting: int, oldest_seconds: float) -> None:
         self._outbox_waiting.set(waiting)
         self._outbox_oldest.set(oldest_seconds)
+
+    def work_items(self, oldest: Mapping[tuple[str, str], float]) -> None:
+        """Seconds by role and kind. What is not in it any more waits no longer."""
+        self._work_waited |= oldest.keys()
+        for role, kind in self._work_waited:
+            self._work_items.labels(staff_queue(Role(role)), kind).set(oldest.get((role, kind), 0))
+
+    def reconciled(self, seconds_ago: float) -> None:
+        self._reconciled.set(seconds_ago)
 
     def message(self, channel: str, outcome: str) -> None:
         self._messages.labels(channel, outcome).inc()

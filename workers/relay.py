@@ -29,7 +29,9 @@ from activities.file import Files
 from activities.gateways.storage import StorageAway
 from activities.lifecycles import NoLifecycle
 from db.housekeeping import tidy
+from db.measures import oldest_work_items, outbox_waiting, since_reconciled
 from db.outbox import CHANNEL
+from db.waitlist import end_begun_lines
 from runtime.background import kept, running
 from runtime.entry import Entry, enter, stop_on_signals
 from runtime.garbage import settle_garbage
@@ -47,6 +49,7 @@ BATCH = 100
 AT_ONCE = 24  # few enough that the worker beside has a place free for each first task
 TIDY_EVERY = 3600.0  # seconds
 MEASURE_EVERY = 2.0  # seconds
+END_LINES_EVERY = 60.0  # seconds: who waited for a slot hears this soon that it has begun
 POLL = 2.0  # seconds, when nobody rings
 AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -65,11 +68,6 @@ LATER = text(
     """update outbox set attempts = attempts + 1, error = :error,
            due_at = now() + least(power(2, least(attempts, 9)), 300) * interval '1 second'
      where id = :id"""
-)
-WAITING = text(
-    """select count(*) as waiting,
-              coalesce(extract(epoch from now() - min(created_at)), 0)::float as oldest
-         from outbox"""
 )
 
 Promise = Row[Any]
@@ -217,9 +215,19 @@ async def keep_measuring(engine: AsyncEngine, metrics: Metrics) -> None:
     while True:
         with suppress(SQLAlchemyError):  # the relay itself says that the database is away
             async with engine.connect() as connection:
-                row = (await connection.execute(WAITING)).one()
-            metrics.outbox(row.waiting, row.oldest)
+                metrics.outbox(*await outbox_waiting(connection))
+                metrics.work_items(await oldest_work_items(connection))
+                metrics.reconciled(await since_reconciled(connection))
         await asyncio.sleep(MEASURE_EVERY)
+
+
+async def keep_ending_lines(engine: AsyncEngine) -> None:
+    """A slot begins without anybody doing something, and so does its line end."""
+    while True:
+        with suppress(SQLAlchemyError):  # the next time
+            async with engine.begin() as connection:
+                await end_begun_lines(connection)
+        await asyncio.sleep(END_LINES_EVERY)
 
 
 async def keep_tidy(engine: AsyncEngine, files: Files, orphan_after: timedelta) -> None:
@@ -249,7 +257,7 @@ async def _serve(args: argparse.Namespace) -> int:
     stop, rung = stop_on_signals(), asyncio.Event()
     async with AsyncExitStack() as stack:
         stack.enter_context(served(entry.metrics.registry, args.metrics))
-        engine = entry.engine(pool_size=6)  # two batches, measuring, tidying, video twice
+        engine = entry.engine(pool_size=7)  # two batches, measuring, lines, tidying, video twice
         stack.push_async_callback(engine.dispose)
         await stack.enter_async_context(
             running(kept(partial(keep_measuring, engine, entry.metrics)))
@@ -262,7 +270,10 @@ async def _serve(args: argparse.Namespace) -> int:
         listening = partial(listen, entry.settings.database_url, rung)
         files = Files(engine, open_storage(entry.settings, stack), entry.keyring)
         tidying = partial(keep_tidy, engine, files, entry.config.policies.files.orphan_after)
-        await stack.enter_async_context(running(kept(listening), kept(tidying, again=60)))
+        lines = partial(keep_ending_lines, engine)
+        await stack.enter_async_context(
+            running(kept(listening), kept(tidying, again=60), kept(lines))
+        )
         if video := open_video(entry.settings, stack):
             watcher = VideoWatcher(engine, entry.keyring, video)
             watching = partial(keep_watching, watcher, entry.settings.database_url)

@@ -119,7 +119,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         ZoneInfo(entry.config.hospital.time_zone),
         entry.metrics.payment,
         entry.config.policies.payment.refund_retry_for,
-        entry.config.policies.work_items.lease,
+        entry.config.policies.work_items,
     )
     consultations = ConsultationActivities(
         engine,
@@ -128,7 +128,9 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.config.policies.consultation.seen_within,
         open_video(entry.settings, stack),
     )
-    work_items = WorkItemActivities(engine, entry.config.hospital.id)
+    work_items = WorkItemActivities(
+        engine, entry.config.hospital.id, entry.config.policies.work_items
+    )
     messages = MessageActivities(
         engine,
         entry.keyring,
@@ -152,7 +154,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
         entry.config.hospital.id,
         gateways,
         TemporalWorkflowsSeen(client),
-        entry.config.policies.work_items.lease,
+        entry.config.policies.work_items,
     )
     return {
         LIFECYCLES: [

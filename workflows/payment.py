@@ -173,6 +173,8 @@ class PaymentWorkflow:
                 raise
             return RefundStatus.PENDING  # the gateway is away: nothing is known, ask again later
         if status is RefundStatus.SUCCEEDED:
+            # Its row promised the same fact. A worker of the release before wrote a row that did
+            # not, and may still be at it.
             await finish(tell(refund_no, Template.PAYMENT_REFUNDED))
         return status
 

@@ -216,6 +216,8 @@ def _waiting(item: WorkItem, progress: Progress) -> Waiting:
     timer = next_timer(item, progress)
     if timer is None:
         return Waiting(whom, None, "nothing happens by itself")
+    if timer.step is Step.ESCALATE and item.escalates_to is item.role:
+        return Waiting(whom, timer.at, "they are reminded")
     if timer.step is Step.ESCALATE:
         return Waiting(whom, timer.at, f"it is escalated to {item.escalates_to}")
     return Waiting(whom, timer.at, f"it expires ({item.at_deadline or 'undecided'})")

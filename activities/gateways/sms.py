@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from activities.gateways.sending import Sent
-from domain.message import sms_segments
+from domain.sms import sms_segments
 
 logger = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Refunds: promised once per cause, never more than came in."""
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,9 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.base import local_today
 from db.outbox import promise
 from db.payment.ledger import ELSEWHERE, transfer
+from db.payment.payments import owner_of
 from db.payment.rows import RefundRow
+from db.work_item import open_work_item
+from domain.hospital import WorkItemPolicy
+from domain.message import Template
 from domain.order import NumberPrefix, new_number
 from domain.payment import RefundCause, RefundStatus, refundable, share_of
+from domain.work_item import WorkItemKind, for_desk, with_reminder
 
 
 @dataclass(frozen=True)
@@ -141,13 +146,14 @@ async def _tell_payment(
 
 async def record_refund(
     connection: AsyncConnection, refund: Refund, status: RefundStatus, at: datetime
-) -> None:
-    """The gateway's last word on a refund; what went back is in the ledger by the same commit.
+) -> bool:
+    """The gateway's last word on a refund; what went back is in the ledger, and its payer promised
+    the news, by the same commit.
 
-    Also when a person has said meanwhile that it was paid otherwise: then it was paid twice, and
-    the ledger shows it.
+    True when a person has said meanwhile that it was paid otherwise: then it was paid twice, the
+    ledger shows it, and somebody must look (have_double_looked_at).
     """
-    await connection.execute(
+    said = await connection.execute(
         text(
             """update refund set status = :status, version = version + 1, finished_at = :at
                 where refund_no = :refund_no
@@ -158,6 +164,19 @@ async def record_refund(
     if status is RefundStatus.SUCCEEDED:
         key = f"refund:{refund.refund_no}"
         await transfer(connection, key, refund.payment_no, at, -refund.amount)
+    if said.rowcount:
+        if status is RefundStatus.SUCCEEDED:
+            await _tell_payer(connection, refund.refund_no, Template.PAYMENT_REFUNDED)
+        return False
+    stands = await find_refund(connection, refund.refund_no)
+    settled = stands is not None and stands.status is RefundStatus.SETTLED_ELSEWHERE
+    return settled and status is RefundStatus.SUCCEEDED
+
+
+async def _tell_payer(connection: AsyncConnection, refund_no: str, template: Template) -> None:
+    """The same fact as the payment's workflow may tell: whichever comes first is the one."""
+    fact = f"{refund_no}:{template}"
+    await promise(connection, stream=fact, workflow="message", subject=fact)
 
 
 async def all_went_back(connection: AsyncConnection, payment_no: str) -> bool:
@@ -212,12 +231,20 @@ async def retry_refund(connection: AsyncConnection, refund_no: str) -> None:
 
 async def settle_elsewhere(
     connection: AsyncConnection, refund_no: str, *, by: int | None, at: datetime
-) -> None:
+) -> bool:
     """A person found that the money went back by other means: at the counter, by bank transfer.
-    What the gateway holds stays the hospital's."""
+    What the gateway holds stays the hospital's.
+
+    True when the gateway has made it meanwhile, or another refund in its place may: a person says
+    that they paid, so the ledger shows that too, and somebody must look (have_double_looked_at).
+    """
     refund = await _stuck(connection, refund_no)
     if refund is None:
-        return
+        paid = await find_refund(connection, refund_no)
+        if paid is None or paid.status is RefundStatus.SETTLED_ELSEWHERE:
+            return False
+        await _paid_elsewhere(connection, paid, at)
+        return True
     await connection.execute(
         text(
             """update refund set status = 'settled_elsewhere', version = version + 1,
@@ -225,11 +252,43 @@ async def settle_elsewhere(
         ),
         {"refund_no": refund_no, "at": at, "by": by},
     )
-    key = f"settled:{refund_no}"
-    await transfer(connection, key, refund.payment_no, at, -refund.amount, through=ELSEWHERE)
+    await _paid_elsewhere(connection, refund, at)
     await _tell_payment(
         connection, refund.order_no, refund.payment_no, "refund_finished", refund_no
     )
+    await _tell_payer(connection, refund_no, Template.PAYMENT_SETTLED_ELSEWHERE)
+    return False
+
+
+async def _paid_elsewhere(connection: AsyncConnection, refund: Refund, at: datetime) -> None:
+    key = f"settled:{refund.refund_no}"
+    await transfer(connection, key, refund.payment_no, at, -refund.amount, through=ELSEWHERE)
+
+
+async def have_double_looked_at(
+    connection: AsyncConnection, refund_no: str, policy: WorkItemPolicy
+) -> None:
+    """What went back twice, by the gateway and by a person's hand, an operator asks back. Once."""
+    refund = await find_refund(connection, refund_no)
+    if refund is None:
+        return
+    subject = f"paid_twice:{refund_no}"
+    desk = for_desk(WorkItemKind.RECONCILIATION_DIFFERENCE, subject, policy.lease)
+    payer = await owner_of(connection, refund.hospital_id, refund.payment_no)
+    twice = replace(
+        with_reminder(desk, datetime.now(UTC) + policy.remind_after),
+        round=0,
+        order_no=refund.order_no,
+        excluded=() if payer is None else (payer,),
+        details={
+            "code": "paid_twice",
+            "kind": "refund",
+            "number": refund_no,
+            "payment_no": refund.payment_no,
+            "amount": str(refund.amount),
+        },
+    )
+    await open_work_item(connection, refund.hospital_id, twice)
 
 
 async def _stuck(connection: AsyncConnection, refund_no: str) -> Refund | None:

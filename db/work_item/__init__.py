@@ -9,6 +9,7 @@ from db.work_item.openings import (
     withdraw_work_item,
 )
 from db.work_item.rows import WorkItemRow
+from db.work_item.telling import tell_assignee, tell_escalated
 from db.work_item.worklist import (
     Listed,
     Wanted,
@@ -28,6 +29,8 @@ __all__ = [
     "load_work_items",
     "open_work_item",
     "record_move",
+    "tell_assignee",
+    "tell_escalated",
     "withdraw_work_item",
     "work_item_by_number",
 ]

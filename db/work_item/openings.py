@@ -10,9 +10,18 @@ from db.base import local_today
 from db.journal import append_timeline
 from db.outbox import promise
 from db.work_item.rows import WorkItemRow
+from db.work_item.telling import tell_role
 from domain.access import Role
+from domain.message import Template
 from domain.order import SYSTEM, Actor, Move, NumberPrefix, new_number
-from domain.work_item import NewWorkItem, Progress, WorkItem, WorkItemStart, WorkItemStatus
+from domain.work_item import (
+    URGENT,
+    NewWorkItem,
+    Progress,
+    WorkItem,
+    WorkItemStart,
+    WorkItemStatus,
+)
 
 W = WorkItemRow
 # What is written about an order goes with its patient.
@@ -79,6 +88,8 @@ async def insert_work_item(
     await append_timeline(
         connection, Move(row.number, 0, "opened", opened, row.opened_at, by.role, by.id)
     )
+    if new.kind in URGENT:
+        await tell_role(connection, row.number, new.role, Template.WORK_ITEM_OPENED, 0)
     return str(row.number)
 
 

@@ -16,9 +16,10 @@ from activities.message import MessageActivities, Outgoing, place_code
 from db.account import hold_patient, set_preferences
 from db.keyring import Keyring
 from db.message import message_delivered
-from domain.message import Channel, Template, channels_of
+from db.waitlist import WantedPlace, join_waitlist
+from domain.message import OF_REFUND, TO_STAFF, Channel, Template, channels_of
 from domain.payment import RefundCause
-from tests.support.booking import Clinic, Till, a_person
+from tests.support.booking import RULES, Clinic, Till, a_person
 from tests.support.messages import Provider, by, messages_of
 
 pytestmark = pytest.mark.anyio
@@ -219,10 +220,20 @@ async def test_no_message_by_sms_or_email_tells_of_health(
     await till.open(order_no)
     await till.take()
     await till.owe(RefundCause.CLINIC)
+    slot = await clinic.slot(await clinic.another_doctor(), sources=1)
+    await clinic.booked(await clinic.someone(1), slot)
+    async with clinic.engine.begin() as connection:
+        wanted = WantedPlace(1, account, slot, (await clinic.order(order_no)).patient_id)
+        place = (await join_waitlist(connection, wanted, RULES))[1]
     await clinic.suspend(order_no)
+    about = {
+        **dict.fromkeys(OF_REFUND, "R-clinic"),
+        **dict.fromkeys(TO_STAFF, "W1"),
+        Template.WAITLIST_ENDED: f"waitlist-{place}",
+    }
     for template in EVERY:
-        subject = "R-clinic" if template is Template.PAYMENT_REFUNDED else order_no
-        message = Outgoing(f"{subject}:{template}", subject, template)
+        subject = about.get(template, order_no)
+        message = Outgoing.of_fact(f"{subject}:{template}:0-{account}")
         for channel in Channel:
             await messages.send_message(by(message, channel))
     assert len(sms.sent) == len(email.sent) == len(EVERY)

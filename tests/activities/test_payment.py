@@ -227,6 +227,9 @@ async def test_a_refund_is_promised_made_and_in_the_ledger_once(
     assert await payments.nothing_left("P1")
     assert (await till.balances())["patients"] == 0
     assert counted == ["paid", "refund_succeeded"]
+    # Also when the answer of the try that wrote the row never reached the workflow.
+    told = "select subject from outbox where workflow = 'message'"
+    assert await till.clinic.ids(told) == [f"{refund_no}:payment_refunded"]
 
 
 async def test_a_refund_that_takes_its_time_stays_pending(

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.testing import ActivityEnvironment
 
-from activities.gateways.payment import GatewayRefused, GatewayUnavailable
+from activities.gateways.payment import GatewayRefused, GatewayUnavailable, RefundState
 from activities.message import Outgoing
 from activities.payment import PaymentActivities
 from activities.work_item import Change, WorkItemActivities
 from db.keyring import Keyring
-from db.payment import find_refund, retry_refund, settle_elsewhere
+from db.payment import find_refund, record_refund, retry_refund, settle_elsewhere
 from db.work_item import open_work_item
 from domain.access import Role
 from domain.message import Template
@@ -74,10 +74,30 @@ class Gateway:
         raise self.error
 
 
+@dataclass
+class Meanwhile:
+    """A gateway that makes every refund, and while it does a person says that they paid it."""
+
+    clinic: Clinic
+    gateway: Any
+
+    async def refund(self, refund_no: str, **how: Any) -> Any:
+        answer = await self.gateway.refund(refund_no, **how)
+        if answer.state is RefundState.SUCCEEDED:
+            async with self.clinic.engine.begin() as connection:
+                await settle_elsewhere(connection, refund_no, by=41, at=datetime.now(UTC))
+        return answer
+
+
 def payments(clinic: Clinic, error: Exception, **changes: Any) -> PaymentActivities:
     at: Any = {"sandbox": Gateway(error)}
     made = PaymentActivities(clinic.engine, at, None, ZONE, lambda _: None)  # type: ignore[arg-type]
     return replace(made, **changes)
+
+
+async def told(clinic: Clinic) -> list[str]:
+    facts = "select distinct subject from outbox where workflow = 'message' order by subject"
+    return [str(fact) for fact in await clinic.ids(facts)]
 
 
 REFUSES = GatewayRefused("refund_differs")
@@ -119,6 +139,8 @@ async def test_a_refund_that_failed_for_good_waits_for_an_operator(
     assert details == {"why": "failed", "payment_no": "P1", "amount": "50.00", "cause": "clinic"}
     payer = await clinic.value("select account_id from payment")
     assert await clinic.value("select excluded from work_item") == [payer], "not whose money it is"
+    reminded = "select escalates_at - opened_at from work_item where escalates_to = role"
+    assert abs(await clinic.value(reminded) - timedelta(hours=24)) < timedelta(minutes=1)
 
 
 async def test_a_refund_that_takes_too_long_waits_for_an_operator_too(
@@ -212,6 +234,7 @@ async def test_paid_otherwise_is_in_the_ledger_and_says_by_whom(
         "patients": Decimal("0.00"),
     }
     assert await clinic.ids(SIGNALS) == ["payment P1 refund_finished"]
+    assert await told(clinic) == [f"{REFUND}:payment_settled_elsewhere"]
     assert await payments(clinic, REFUSES).nothing_left("P1")
     assert await make_refund(payments(clinic, REFUSES)) is R.SETTLED_ELSEWHERE
     assert await clinic.value("select refund_status from appointment_order") == "succeeded"
@@ -228,16 +251,61 @@ async def test_money_that_comes_back_all_the_same_shows_in_the_ledger(
     assert (await till.balances())["patients"] == Decimal("50.00")  # they owe us
 
 
+async def test_what_the_gateway_paid_while_a_person_said_so_too_is_looked_at(
+    clinic: Clinic, till: Till, tmp_path: Path
+) -> None:
+    async with paying_gateway(tmp_path) as gateway:
+        meanwhile: Any = Meanwhile(clinic, gateway.payments("http://127.0.0.1:1/notify"))
+        made = payments(clinic, REFUSES, gateways={"sandbox": meanwhile})
+        for _ in range(3):
+            await make_refund(made)
+    assert await clinic.ids(REFUNDS) == ["settled_elsewhere"]
+    assert await clinic.ids(STUCK) == [f"paid_twice:{REFUND} open"]
+
+
+async def test_what_a_person_paid_when_the_gateway_just_had_is_in_the_ledger_and_looked_at(
+    clinic: Clinic, till: Till, work: WorkItemActivities
+) -> None:
+    """The success was written just before the decision: the work item was about to be withdrawn."""
+    await make_refund(payments(clinic, REFUSES))
+    await clinic.run("update refund set status = 'pending'")
+    await till.end(REFUND, R.SUCCEEDED)
+    await decide(work, clinic, "paid_otherwise")
+    assert await clinic.ids(REFUNDS) == ["succeeded"]
+    assert await till.balances() == {
+        "gateway:sandbox": Decimal("0.00"),
+        "elsewhere": Decimal("-50.00"),
+        "patients": Decimal("50.00"),  # they owe us
+    }
+    assert await clinic.ids(STUCK) == [f"{REFUND} decided", f"paid_twice:{REFUND} open"]
+    newest = "select {} from work_item order by id desc limit 1"
+    assert await clinic.value(newest.format("kind")) == "reconciliation_difference"
+    assert (await clinic.value(newest.format("details")))["code"] == "paid_twice"
+    payer = await clinic.value("select account_id from payment")
+    assert await clinic.value(newest.format("excluded")) == [payer]
+    assert await told(clinic) == [f"{REFUND}:payment_refunded"]
+
+
 async def test_what_is_done_is_left_alone(clinic: Clinic, till: Till) -> None:
     await till.end(REFUND, R.SUCCEEDED)
     async with clinic.engine.begin() as connection:
-        for refund_no in (REFUND, "R-nothing"):
-            await retry_refund(connection, refund_no)
-            await settle_elsewhere(connection, refund_no, by=41, at=datetime.now(UTC))
+        await retry_refund(connection, REFUND)
+        await retry_refund(connection, "R-nothing")
+        at = datetime.now(UTC)
+        assert not await settle_elsewhere(connection, "R-nothing", by=41, at=at)
         refund = await find_refund(connection, REFUND)
     assert refund is not None
     assert refund.status is R.SUCCEEDED
     assert await clinic.ids(SIGNALS) == []
+
+
+async def test_two_who_hear_of_one_refund_have_not_paid_twice(clinic: Clinic, till: Till) -> None:
+    for _ in range(2):
+        async with clinic.engine.begin() as connection:
+            refund = await find_refund(connection, REFUND)
+            assert refund is not None
+            assert not await record_refund(connection, refund, R.SUCCEEDED, datetime.now(UTC))
+    assert await told(clinic) == [f"{REFUND}:payment_refunded"]
 
 
 # Suspensions

@@ -3,7 +3,7 @@
 import csv
 import io
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 
 import httpx
@@ -14,6 +14,7 @@ from api.fields import today_at
 from db.keyring import Keyring
 from db.reconciliation import begin_run, file_difference, finish_run
 from domain.access import Role
+from domain.hospital import WorkItemPolicy
 from domain.reconciliation import Code, Difference, RunStatus, bad_line
 from tests.support.api import as_caller, refused
 from tests.support.booking import Clinic
@@ -47,9 +48,8 @@ async def compared(context: Context, *found: Difference) -> None:
     async with context.engine.begin() as connection:
         run = await begin_run(connection, 1, DAY, "sandbox", RunStatus.WAITING)
         for one in found:
-            lease = timedelta(minutes=15)
             assert await file_difference(
-                connection, 1, run, one, channel="sandbox", day=DAY, lease=lease
+                connection, 1, run, one, channel="sandbox", day=DAY, policy=WorkItemPolicy()
             )
         await finish_run(connection, run, {"lines": 3, "filed": len(found)}, RunStatus.DONE)
 

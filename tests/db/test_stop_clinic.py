@@ -112,6 +112,9 @@ async def test_whoever_waits_in_line_waits_no_longer(clinic: Clinic) -> None:
         await join_waitlist(connection, WantedPlace(1, account, slot, patient), RULES)
     await stop(clinic, slot)
     assert await clinic.value("select status from waitlist_entry") == "ended"
+    fact = "waitlist-" + str(await clinic.value("select id from waitlist_entry"))
+    told = "select subject from outbox where workflow = 'message'"
+    assert await clinic.ids(told) == [f"{fact}:waitlist_ended"]
 
 
 async def test_the_figures_count_everybody_once(clinic: Clinic) -> None:

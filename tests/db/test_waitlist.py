@@ -12,6 +12,7 @@ from db.schedule import change_schedule
 from db.waitlist import (
     WaitlistEntry,
     WantedPlace,
+    end_begun_lines,
     join_waitlist,
     leave_waitlist,
     list_entries,
@@ -56,6 +57,20 @@ async def entries(clinic: Clinic, who: Who) -> list[WaitlistEntry]:
 
 async def entry(clinic: Clinic, who: Who) -> WaitlistEntry:
     return (await entries(clinic, who))[0]
+
+
+async def told(clinic: Clinic) -> list[str]:
+    """Whose place has ended, as messages were promised."""
+    facts = "select subject from outbox where workflow = 'message' order by id"
+    return [str(fact) for fact in await clinic.ids(facts)]
+
+
+async def begin(clinic: Clinic, slot: int) -> None:
+    await clinic.run(
+        """update schedule set starts_at = now() - interval '1 minute',
+                  ends_at = now() + interval '1 hour' where id = :slot""",
+        slot=slot,
+    )
 
 
 async def to_slot(clinic: Clinic, order_no: str, version: int, slot: int) -> str:
@@ -142,13 +157,47 @@ class TestInLine:
     async def test_the_line_ends_when_the_slot_begins(self, clinic, people, full):
         slot, _ = full
         await join(clinic, people[1], slot)
-        await clinic.run(
-            """update schedule set starts_at = now() - interval '1 minute',
-                      ends_at = now() + interval '1 hour' where id = :slot""",
-            slot=slot,
-        )
+        await begin(clinic, slot)
         ended = await entry(clinic, people[1])
         assert (ended.status, ended.place) == ("ended", None)
+
+
+class TestBeingTold:
+    async def test_when_the_slot_has_begun_once(self, clinic, people, full):
+        slot, _ = full
+        await join(clinic, people[1], slot)
+        await join(clinic, people[2], slot)
+        waiting = [await entry(clinic, who) for who in people[1:3]]
+        await begin(clinic, slot)
+
+        async def end() -> int:
+            async with clinic.engine.begin() as connection:
+                return await end_begun_lines(connection)
+
+        assert sum(await asyncio.gather(*(end() for _ in range(4)))) == 2
+        assert sorted(await told(clinic)) == [f"waitlist-{w.id}:waitlist_ended" for w in waiting]
+        assert await clinic.ids("select status from waitlist_entry") == ["ended", "ended"]
+
+    async def test_when_the_rules_pass_one_over(self, clinic, people, full):
+        slot, order_no = full
+        await join(clinic, people[1], slot)
+        await join(clinic, people[2], slot)
+        lapsed = await entry(clinic, people[1])
+        await clinic.booked(people[1], await clinic.slot(hour=14))  # same doctor, same day
+        await clinic.move(order_no, 1, S.CANCELLED)
+        assert await told(clinic) == [f"waitlist-{lapsed.id}:waitlist_ended"]
+
+    async def test_not_by_this_when_one_left_or_had_an_offer(self, clinic, people, full):
+        slot, order_no = full
+        await join(clinic, people[1], slot)
+        await join(clinic, people[2], slot)
+        async with clinic.engine.begin() as connection:
+            await leave_waitlist(connection, 1, people[1][0], slot)
+        await clinic.move(order_no, 1, S.CANCELLED)
+        offered = (await entry(clinic, people[2])).order_no
+        await clinic.move(offered, 1, S.CANCELLED)  # unpaid: the order itself tells of it
+        assert (await entry(clinic, people[2])).status == "lapsed"
+        assert await told(clinic) == []
 
 
 class TestOffers:

@@ -122,6 +122,37 @@ async def test_what_came_right_is_withdrawn_while_it_is_open(clinic: Clinic) -> 
     assert await clinic.ids(query) == [f"work_item {number} withdraw"]
 
 
+# Telling staff
+
+
+async def staff(clinic: Clinic, *roles: str) -> int:
+    account = await clinic.account()
+    await clinic.run("update account set roles = :r where id = :a", r=list(roles), a=account)
+    return account
+
+
+async def told(clinic: Clinic) -> list[str]:
+    facts = "select subject from outbox where workflow = 'message' order by id"
+    return [str(fact) for fact in await clinic.ids(facts)]
+
+
+async def test_what_cannot_wait_is_told_to_everybody_of_its_role(clinic: Clinic) -> None:
+    anne, bert = await staff(clinic, "nurse"), await staff(clinic, "nurse", "operator")
+    away, patient = await staff(clinic, "nurse"), await staff(clinic, "patient", "nurse")
+    await staff(clinic, "operator")
+    await clinic.run("update account set active = false where id = :a", a=away)
+    call = replace(for_desk(K.RED_FLAG, "patient/1", LEASE), excluded=(patient,))
+    number = await opened(clinic, call)
+    assert await opened(clinic, call) is None
+    assert await told(clinic) == [f"{number}:work_item_opened:0-{who}" for who in (anne, bert)]
+
+
+async def test_nobody_is_disturbed_by_what_can_wait(clinic: Clinic) -> None:
+    await staff(clinic, "operator")
+    await opened(clinic)
+    assert await told(clinic) == []
+
+
 # Moves
 
 

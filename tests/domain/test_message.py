@@ -26,9 +26,10 @@ from domain.message import (
     channels_of,
     next_channel,
     placeholders,
-    sms_segments,
     tell_instant,
 )
+from domain.sms import sms_segments
+from domain.waitlist import LineEnd
 
 SHIPPED: dict[str, Any] = yaml.safe_load(
     (Path(__file__).parents[2] / "config" / "messages.yaml").read_text(encoding="utf-8")
@@ -49,6 +50,8 @@ TYPICAL: dict[str, Value] = {
     "amount": Decimal("25.00"),
     "doctor": "王示例",
     "department": "内科",
+    "reason": LineEnd.LAPSED,
+    "work_item": "W261123ABCDEFGHJKMN",
 }
 ALL = [(t, way, language) for t in Template for way in channels_of(t) for language in Language]
 BY_SMS = [template for template in Template if Channel.SMS in channels_of(template)]

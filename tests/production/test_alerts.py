@@ -70,6 +70,8 @@ def test_our_own_figures_are_there_where_a_worker_and_the_relay_serve_them() -> 
     metrics.payment("refund_failed")
     metrics.relay_start("failed")
     metrics.outbox(1, 1)
+    metrics.work_items({("nurse", "red_flag"): 1})
+    metrics.reconciled(1)
     address = f"127.0.0.1:{free_port()}"
     with served(registry, address):
         shown = shown_at(address)

@@ -28,6 +28,9 @@ def test_a_scrape_shows_what_was_counted() -> None:
     metrics.booking("booked")
     metrics.booking("slot_full")
     metrics.outbox(3, 1.5)
+    metrics.work_items({("nurse", "red_flag"): 301.0, ("operator", "refund_stuck"): 7.0})
+    metrics.work_items({("operator", "refund_stuck"): 9.0})
+    metrics.reconciled(86400)
     metrics.message("sms", "sent")
     metrics.payment("paid")
     metrics.relay_start("started")
@@ -37,6 +40,10 @@ def test_a_scrape_shows_what_was_counted() -> None:
     assert 'hospital_bookings_total{outcome="slot_full"} 1.0' in lines
     assert "hospital_outbox_waiting 3.0" in lines
     assert "hospital_outbox_oldest_seconds 1.5" in lines
+    waits = 'hospital_work_item_oldest_seconds{kind="%s",queue="staff-%s"} %s'
+    assert waits % ("red_flag", "nurse", 0.0) in lines  # somebody has it
+    assert waits % ("refund_stuck", "operator", 9.0) in lines
+    assert "hospital_reconciliation_age_seconds 86400.0" in lines
     assert 'hospital_messages_total{channel="sms",outcome="sent"} 1.0' in lines
     assert 'hospital_payments_total{outcome="paid"} 1.0' in lines
     assert 'hospital_relay_starts_total{outcome="started"} 1.0' in lines

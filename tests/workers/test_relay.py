@@ -13,10 +13,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.lifecycles import NoLifecycle
+from db.keyring import Keyring
 from db.outbox import CHANNEL, promise
+from db.waitlist import WantedPlace, join_waitlist
 from runtime.background import running
 from runtime.metrics import Metrics
-from workers.relay import Relay, TemporalAway, keep_measuring, listen, relay_until
+from tests.support.booking import RULES, Clinic
+from workers.relay import (
+    Relay,
+    TemporalAway,
+    keep_ending_lines,
+    keep_measuring,
+    listen,
+    relay_until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -329,6 +339,27 @@ async def test_how_much_waits_is_told_also_while_temporal_is_away(station: Stati
             await asyncio.sleep(0.01)
     assert "hospital_outbox_waiting 2.0" in seen
     assert "hospital_outbox_oldest_seconds 0.0\n" not in seen
+
+
+async def test_a_line_ends_when_its_slot_begins(
+    station: Station, engine: AsyncEngine, keyring: Keyring
+) -> None:
+    clinic = await Clinic.opened(engine, keyring)
+    slot = await clinic.slot(sources=1)
+    await clinic.booked(await clinic.someone(0), slot)
+    account, patient = await clinic.someone(1)
+    async with engine.begin() as connection:
+        await join_waitlist(connection, WantedPlace(1, account, slot, patient), RULES)
+    await clinic.run("update schedule set starts_at = now(), ends_at = now() + interval '1 h'")
+    await clinic.run("delete from outbox")
+    async with running(keep_ending_lines(engine)):
+        async with asyncio.timeout(10):
+            while not await station.waiting():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    await station.run_until_quiet()
+    (entry,) = await clinic.ids("select id from waitlist_entry where status = 'ended'")
+    fact = f"waitlist-{entry}:waitlist_ended"
+    assert station.lifecycles.heard == [f"start message/{fact}"]
 
 
 async def test_a_ring_is_heard_also_after_the_connection_was_cut(

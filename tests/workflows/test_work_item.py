@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from domain.access import Role
 from domain.message import Template
 from domain.work_item import (
     Outcome,
@@ -151,6 +152,23 @@ class TestTime:
         await work.execute_update(W.release, ANNE)
         await work.execute_update(W.decide, says(CHIEF))
         assert await outcome(work) == Outcome(S.DECIDED, "approved", 31)
+
+    async def test_escalated_to_its_own_role_they_are_reminded_once(self, staffed, opened, outcome):
+        work = await opened(escalates_to=Role.PHARMACIST, due_at=None)
+        assert "they are reminded" in (await staffed.shown(work)).details
+        await staffed.sleep(90 * MINUTE)
+        await soon(lambda: staffed.work_items.events == ["escalated"])
+        assert (await staffed.shown(work)).waiting_for == "pharmacist"
+        await work.execute_update(W.decide, says(ANNE))
+        assert await outcome(work) == Outcome(S.DECIDED, "approved", 21)
+        assert staffed.work_items.events == ["escalated", "decided"]
+
+    async def test_the_patient_hears_that_nobody_decided_in_time(self, staffed, opened, outcome):
+        """As of an appeal: without a code of its own for the deadline."""
+        staffed.work_items.news = {"": Template.SUSPENSION_OVER}
+        work = await opened(escalates_at=None, at_deadline="")
+        assert await outcome(work) == Outcome(S.EXPIRED, "", None)
+        await staffed.told(Template.SUSPENSION_OVER)
 
     async def test_escalated_while_claimed_the_holder_keeps_it(self, staffed, opened):
         work = await opened()

@@ -7,7 +7,7 @@ from alembic import op
 SQL = Path(__file__).parent.parent / "sql"
 
 revision = "0015_booking"
-down_revision = "0008_video"
+down_revision = "0014_waitlist_ended"
 
 
 def upgrade() -> None:
