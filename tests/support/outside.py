@@ -19,7 +19,7 @@ from activities.phone_call import PlaceCall, PlacedCall
 from activities.reconciliation import ChannelDay, NoBill, Suspects
 from activities.stop_clinic import Batch, Calling
 from activities.work_item import Change
-from domain.appointment import AppointmentMove
+from domain.appointment import CALLED_OFF, AppointmentMove
 from domain.consultation import ConsultationMove
 from domain.message import Channel, Template
 from domain.order import Move
@@ -48,6 +48,7 @@ class AppointmentOutside:
     suspended_until: datetime | None = None
     moves: list[AppointmentMove] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
+    withdrawn: bool = False  # the session was called off, and nobody told the order
     rescheduled: Rescheduled = GONE  # what every wish for a slot is answered
     wishes: list[Rescheduling] = field(default_factory=list)
 
@@ -60,9 +61,12 @@ class AppointmentOutside:
         return self.moves[-1]
 
     @activity.defn
-    async def record_appointment(self, move: AppointmentMove) -> None:
+    async def record_appointment(self, move: AppointmentMove) -> str | None:
         await self.troubles.meet()
+        if self.withdrawn and move.supposes_a_session:
+            return CALLED_OFF
         self.moves.append(move)
+        return None
 
     @activity.defn
     async def record_appointment_extension(self, extension: Extension) -> None:
