@@ -46,6 +46,10 @@ ORDERS: dict[str, dict[Language, str]] = {
         Language.ZH: "{at} 仍未选择,取消并全额退款。",
         Language.EN: "Without a choice by {at}, it is cancelled and refunded.",
     },
+    "resume": {
+        Language.ZH: "{at} 自动继续通知患者。",
+        Language.EN: "Still paused at {at}, it goes on telling patients.",
+    },
     "settle": {
         Language.ZH: "{at} 向支付渠道查询,未付则关闭。",
         Language.EN: "At {at} the gateway is asked; unpaid, it is closed.",

@@ -6,6 +6,8 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.stop_clinic import TIME_TO_TELL
+
 # One line an order: whom it waits for, until when, and what then happens by itself. The moments are
 # those that its workflow was promised; `since` is its last move.
 OPEN_ORDERS = """
@@ -45,8 +47,14 @@ OPEN_ORDERS = """
           from refund r where r.hospital_id = :hospital_id and r.status = 'pending'
         union all
         select 'stop_clinic', c.stop_no, c.id, c.status, c.doctor_id, null, c.created_at,
-               case when c.status = 'paused' then 'operator' else 'patients' end, c.choose_by,
-               'refund'
+               case when c.status = 'paused' or c.failing <> '{}'
+                    then 'operator' else 'patients' end,
+               case when c.status = 'paused'
+                    then least(c.choose_by, (select min(starts_at) from schedule
+                                              where id = any(c.schedule_ids)))
+                         - cast(:time_to_tell as interval)
+                    else c.choose_by end,
+               case when c.status = 'paused' then 'resume' else 'refund' end
           from stop_clinic c where c.hospital_id = :hospital_id and c.status <> 'done'
     )
 """
@@ -103,6 +111,7 @@ async def list_open_orders(
     connection: AsyncConnection, wanted: WantedOrders
 ) -> tuple[list[OpenOrder], int]:
     """A page, the soonest due first, and how many there are in all."""
-    rows = await connection.execute(PAGE, vars(wanted))
-    total = await connection.scalar(TOTAL, vars(wanted))
+    values = vars(wanted) | {"time_to_tell": TIME_TO_TELL}
+    rows = await connection.execute(PAGE, values)
+    total = await connection.scalar(TOTAL, values)
     return [OpenOrder(**row._mapping) for row in rows], total or 0

@@ -175,6 +175,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             phone_calls.settle_call,
             stops.next_to_call_off,
             stops.call_off_order,
+            stops.record_failing,
             stops.count_open_orders,
             stops.record_stop,
             work_items.open_work_item,
