@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.journal import append_timeline
 from db.outbox import promise
 from domain.order import Move
-from domain.stop_clinic import Called, CallOff, StopScope, StopStart, StopStatus, pause_ends
+from domain.stop_clinic import Called, CallOff, StopScope, StopStart, StopStatus
 
 
 class ScheduleUnknown(Exception):
@@ -88,6 +88,11 @@ AFFECT_AS_BEFORE = text(
           and a.stop_id is distinct from c.id
           and a.status in ('pending', 'confirmed', 'checked_in')"""
 )
+# When a pause ends by itself: whoever is told later has nothing left to choose, or stands before a
+# closed door. Where patients have little time, half of it.
+RESUME_BY = """least(c.choose_by, (select min(starts_at) from schedule
+                                    where id = any(c.schedule_ids)))
+               - least(interval '1 hour', (c.choose_by - c.created_at) / 2)"""
 OF_SCHEDULE = text(
     """select stop_no from stop_clinic where :schedule_id = any(schedule_ids)
         order by id desc limit 1"""
@@ -195,10 +200,9 @@ async def orders_at_desk(connection: AsyncConnection, stop_no: str) -> list[tupl
 async def load_stops(connection: AsyncConnection, stop_nos: list[str]) -> dict[str, StopStart]:
     rows = await connection.execute(
         text(
-            """select stop_no, schedule_ids, choose_by, created_by, status, version, failing,
-                      (select min(starts_at) from schedule where id = any(schedule_ids))
-                          as first_start
-                 from stop_clinic where stop_no = any(:stop_nos)"""
+            f"""select c.stop_no, c.schedule_ids, c.choose_by, c.created_by, c.status, c.version,
+                       c.failing, {RESUME_BY} as resume_by
+                  from stop_clinic c where c.stop_no = any(:stop_nos)"""
         ),
         {"stop_nos": stop_nos},
     )
@@ -208,7 +212,7 @@ async def load_stops(connection: AsyncConnection, stop_nos: list[str]) -> dict[s
             CallOff(tuple(row.schedule_ids), row.choose_by, row.created_by),
             StopStatus(row.status),
             row.version,
-            pause_ends(row.choose_by, row.first_start),
+            row.resume_by,
             tuple(row.failing),
         )
         for row in rows

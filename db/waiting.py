@@ -6,11 +6,11 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.stop_clinic import TIME_TO_TELL
+from db.stop_clinic import RESUME_BY
 
 # One line an order: whom it waits for, until when, and what then happens by itself. The moments are
 # those that its workflow was promised; `since` is its last move.
-OPEN_ORDERS = """
+OPEN_ORDERS = f"""
     with open_order as (
         select 'appointment' as kind, a.order_no, a.id, a.status, a.doctor_id, a.department_id,
                a.created_at as began,
@@ -47,13 +47,9 @@ OPEN_ORDERS = """
           from refund r where r.hospital_id = :hospital_id and r.status = 'pending'
         union all
         select 'stop_clinic', c.stop_no, c.id, c.status, c.doctor_id, null, c.created_at,
-               case when c.status = 'paused' or c.failing <> '{}'
+               case when c.status = 'paused' or cardinality(c.failing) > 0
                     then 'operator' else 'patients' end,
-               case when c.status = 'paused'
-                    then least(c.choose_by, (select min(starts_at) from schedule
-                                              where id = any(c.schedule_ids)))
-                         - cast(:time_to_tell as interval)
-                    else c.choose_by end,
+               case when c.status = 'paused' then {RESUME_BY} else c.choose_by end,
                case when c.status = 'paused' then 'resume' else 'refund' end
           from stop_clinic c where c.hospital_id = :hospital_id and c.status <> 'done'
     )
@@ -111,7 +107,6 @@ async def list_open_orders(
     connection: AsyncConnection, wanted: WantedOrders
 ) -> tuple[list[OpenOrder], int]:
     """A page, the soonest due first, and how many there are in all."""
-    values = vars(wanted) | {"time_to_tell": TIME_TO_TELL}
-    rows = await connection.execute(PAGE, values)
-    total = await connection.scalar(TOTAL, values)
+    rows = await connection.execute(PAGE, vars(wanted))
+    total = await connection.scalar(TOTAL, vars(wanted))
     return [OpenOrder(**row._mapping) for row in rows], total or 0

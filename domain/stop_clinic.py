@@ -1,7 +1,7 @@
 """A doctor's session that is called off (停诊): what its patients are told, and how far it is."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -16,14 +16,6 @@ class StopScope(StrEnum):
 
     SLOT = "slot"
     DAY = "day"
-
-
-TIME_TO_TELL = timedelta(hours=1)
-
-
-def pause_ends(choose_by: datetime, first_start: datetime) -> datetime:
-    """Whoever is told later has nothing left to choose, or stands before a closed door."""
-    return min(choose_by, first_start) - TIME_TO_TELL
 
 
 @dataclass(frozen=True)
