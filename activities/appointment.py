@@ -47,10 +47,11 @@ class AppointmentActivities:
     rules: BookingRules
 
     @activity.defn
-    async def record_appointment(self, move: AppointmentMove) -> None:
-        """Row, freed source, suspension and timeline in one commit; a repeat changes nothing."""
+    async def record_appointment(self, move: AppointmentMove) -> str | None:
+        """Row, freed source, suspension and timeline in one commit; a repeat changes nothing. Or
+        why it is not so, and nothing."""
         async with self.engine.begin() as connection:
-            await record_move(connection, move, self.rules)
+            return await record_move(connection, move, self.rules)
 
     @activity.defn
     async def record_appointment_extension(self, extension: Extension) -> None:

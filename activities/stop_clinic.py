@@ -6,7 +6,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from temporalio import activity
 
 from activities.lifecycles import Lifecycles, NoLifecycle
-from db.stop_clinic import count_open, mark_affected, next_to_call_off, record_stop_move
+from db.stop_clinic import (
+    count_open,
+    mark_affected,
+    next_to_call_off,
+    record_failing,
+    record_stop_move,
+)
 from domain.order import Move
 from domain.stop_clinic import Called, CallOff
 
@@ -28,6 +34,14 @@ class Calling:
 
 
 @dataclass(frozen=True)
+class Failing:
+    """The orders that could not be told so far."""
+
+    stop_no: str
+    order_nos: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StopClinicActivities:
     engine: AsyncEngine
     lifecycles: Lifecycles
@@ -35,8 +49,9 @@ class StopClinicActivities:
     @activity.defn
     async def next_to_call_off(self, batch: Batch) -> list[Called]:
         async with self.engine.begin() as connection:
-            if batch.after == 0:  # the API does it too, unless it died in between
-                await mark_affected(connection, batch.stop_no)
+            # The API does it too, unless it died in between. Each time: an API that is not up to
+            # date yet leaves no rows of its own.
+            await mark_affected(connection, batch.stop_no)
             return await next_to_call_off(connection, batch.stop_no, batch.after, batch.limit)
 
     @activity.defn
@@ -54,6 +69,11 @@ class StopClinicActivities:
             )
         except NoLifecycle:
             return
+
+    @activity.defn
+    async def record_failing(self, failing: Failing) -> None:
+        async with self.engine.begin() as connection:
+            await record_failing(connection, failing.stop_no, failing.order_nos)
 
     @activity.defn
     async def count_open_orders(self, stop_no: str) -> int:

@@ -284,7 +284,7 @@ async def change_schedule(
     """
     s = ScheduleRow
     if total_sources is not None:
-        await lock_line(connection, hospital_id, schedule_id)  # persons before slots
+        await lock_line(connection, hospital_id, schedule_id)
     found = await connection.execute(
         select(s.total_sources, s.used_sources, s.location)
         .where(s.hospital_id == hospital_id, s.id == schedule_id)

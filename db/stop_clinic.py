@@ -1,5 +1,6 @@
 """Calling a doctor's session off: withdrawn at once, then walked by a workflow."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -41,6 +42,7 @@ class StopProgress:
     created_at: datetime
     ended_at: datetime | None
     total: int
+    failing: list[str]  # orders that could not be told so far
     to_tell: int  # not told yet
     choosing: int
     moved: int  # to another slot
@@ -70,19 +72,34 @@ INSERT = text(
       from schedule s where s.id = :schedule_id"""
 )
 AFFECT = text(
+    """insert into stop_clinic_order (stop_id, appointment_id)
+    select c.id, a.id
+      from stop_clinic c join appointment a on a.schedule_id = any(c.schedule_ids)
+     where c.stop_no = :stop_no and a.status in ('pending', 'confirmed', 'checked_in')
+     order by a.id
+        on conflict do nothing"""
+)
+# The release before this one reads the column, which knows the last stop alone. One release later
+# nobody does.
+AFFECT_AS_BEFORE = text(
     """update appointment a set stop_id = c.id
          from stop_clinic c
         where c.stop_no = :stop_no and a.schedule_id = any(c.schedule_ids)
           and a.stop_id is distinct from c.id
           and a.status in ('pending', 'confirmed', 'checked_in')"""
 )
+# When a pause ends by itself: whoever is told later has nothing left to choose, or stands before a
+# closed door. Where patients have little time, half of it.
+RESUME_BY = """least(c.choose_by, (select min(starts_at) from schedule
+                                    where id = any(c.schedule_ids)))
+               - least(interval '1 hour', (c.choose_by - c.created_at) / 2)"""
 OF_SCHEDULE = text(
     """select stop_no from stop_clinic where :schedule_id = any(schedule_ids)
         order by id desc limit 1"""
 )
 PROGRESS = """
     select c.stop_no, c.doctor_id, c.date, c.schedule_ids, c.status, c.choose_by, c.created_at,
-           c.ended_at, n.*
+           c.ended_at, c.failing, n.*
       from stop_clinic c cross join lateral (
            select count(*) as total,
                   count(*) filter (where here and open and a.choose_by is null) as to_tell,
@@ -95,7 +112,8 @@ PROGRESS = """
                   count(*) filter (where here and a.status in ('completed', 'no_show')) as seen
              from (select a.*, a.schedule_id = any(c.schedule_ids) as here,
                           a.status in ('pending', 'confirmed', 'checked_in') as open
-                     from appointment a where a.stop_id = c.id) a) n
+                     from stop_clinic_order o join appointment a on a.id = o.appointment_id
+                    where o.stop_id = c.id) a) n
      where c.hospital_id = :hospital_id
 """
 
@@ -128,6 +146,7 @@ async def mark_affected(connection: AsyncConnection, stop_no: str) -> None:
 
     In a transaction of its own: an order's row is locked before its slot, never after it.
     """
+    await connection.execute(AFFECT_AS_BEFORE, {"stop_no": stop_no})
     await connection.execute(AFFECT, {"stop_no": stop_no})
 
 
@@ -166,9 +185,8 @@ async def orders_at_desk(connection: AsyncConnection, stop_no: str) -> list[tupl
     rows = await connection.execute(
         text(
             """select a.order_no, a.queue_number
-                 from appointment a join stop_clinic c on c.id = a.stop_id
+                 from stop_clinic c join appointment a on a.schedule_id = any(c.schedule_ids)
                 where c.stop_no = :stop_no and a.status = 'checked_in'
-                  and a.schedule_id = any(c.schedule_ids)
                 order by a.starts_at, a.queue_number"""
         ),
         {"stop_no": stop_no},
@@ -182,8 +200,9 @@ async def orders_at_desk(connection: AsyncConnection, stop_no: str) -> list[tupl
 async def load_stops(connection: AsyncConnection, stop_nos: list[str]) -> dict[str, StopStart]:
     rows = await connection.execute(
         text(
-            """select stop_no, schedule_ids, choose_by, created_by, status, version
-                 from stop_clinic where stop_no = any(:stop_nos)"""
+            f"""select c.stop_no, c.schedule_ids, c.choose_by, c.created_by, c.status, c.version,
+                       c.failing, {RESUME_BY} as resume_by
+                  from stop_clinic c where c.stop_no = any(:stop_nos)"""
         ),
         {"stop_nos": stop_nos},
     )
@@ -193,6 +212,8 @@ async def load_stops(connection: AsyncConnection, stop_nos: list[str]) -> dict[s
             CallOff(tuple(row.schedule_ids), row.choose_by, row.created_by),
             StopStatus(row.status),
             row.version,
+            row.resume_by,
+            tuple(row.failing),
         )
         for row in rows
     }
@@ -205,7 +226,8 @@ async def next_to_call_off(
     rows = await connection.execute(
         text(
             """select a.id, a.order_no
-                 from appointment a join stop_clinic c on c.id = a.stop_id
+                 from stop_clinic c join stop_clinic_order o on o.stop_id = c.id
+                 join appointment a on a.id = o.appointment_id
                 where c.stop_no = :stop_no and a.id > :after order by a.id limit :limit"""
         ),
         {"stop_no": stop_no, "after": after, "limit": limit},
@@ -214,16 +236,27 @@ async def next_to_call_off(
 
 
 async def count_open(connection: AsyncConnection, stop_no: str) -> int:
-    """How many of its appointments are still open in the slots that were called off."""
+    """How many appointments are still open in the slots that were called off."""
     count: int = await connection.scalar(
         text(
-            """select count(*) from appointment a join stop_clinic c on c.id = a.stop_id
-                where c.stop_no = :stop_no and a.schedule_id = any(c.schedule_ids)
+            """select count(*)
+                 from stop_clinic c join appointment a on a.schedule_id = any(c.schedule_ids)
+                where c.stop_no = :stop_no
                   and a.status in ('pending', 'confirmed', 'checked_in')"""
         ),
         {"stop_no": stop_no},
     )
     return count
+
+
+async def record_failing(
+    connection: AsyncConnection, stop_no: str, order_nos: Sequence[str]
+) -> None:
+    """Which orders could not be told so far."""
+    await connection.execute(
+        text("update stop_clinic set failing = :order_nos where stop_no = :stop_no"),
+        {"stop_no": stop_no, "order_nos": list(order_nos)},
+    )
 
 
 async def record_stop_move(connection: AsyncConnection, move: Move) -> None:

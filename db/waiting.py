@@ -6,11 +6,13 @@ from datetime import datetime
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from db.stop_clinic import RESUME_BY
+
 # One line an order: whom it waits for, until when, and what then happens by itself. The moments are
 # those that its workflow was promised; `since` is its last move. A refund becomes a work item some
 # time after it was promised or a person last looked at it (`db.payment.is_overdue`), and then waits
-# for that person alone. A stop that is paused goes on when its first slot begins, at the latest.
-OPEN_ORDERS = """
+# for that person alone. A stop that is paused goes on by itself at last.
+OPEN_ORDERS = f"""
     with open_order as (
         select 'appointment' as kind, a.order_no, a.id, a.status, a.doctor_id, a.department_id,
                a.created_at as began,
@@ -57,10 +59,9 @@ OPEN_ORDERS = """
          where r.hospital_id = :hospital_id and r.status = 'pending'
         union all
         select 'stop_clinic', c.stop_no, c.id, c.status, c.doctor_id, null, c.created_at,
-               case when c.status = 'paused' then 'operator' else 'patients' end,
-               case when c.status = 'paused' then
-                         (select min(s.starts_at) from schedule s where s.id = any(c.schedule_ids))
-                    else c.choose_by end,
+               case when c.status = 'paused' or cardinality(c.failing) > 0
+                    then 'operator' else 'patients' end,
+               case when c.status = 'paused' then {RESUME_BY} else c.choose_by end,
                case when c.status = 'paused' then 'resume' else 'refund' end
           from stop_clinic c where c.hospital_id = :hospital_id and c.status <> 'done'
     )

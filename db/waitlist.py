@@ -123,9 +123,9 @@ async def list_entries(
 
 
 async def lock_line(connection: AsyncConnection, hospital_id: int, schedule_id: int) -> None:
-    """Hold everybody in line, before the slot is locked: persons come before slots."""
+    """Hold everybody in line, and then the slot: persons come before slots."""
     await connection.execute(
-        text("""select lock_persons(:hospital_id, head_of_line(:schedule_id, null))"""),
+        text("select lock_line(:hospital_id, :schedule_id, '{}', array[:schedule_id])"),
         {"hospital_id": hospital_id, "schedule_id": schedule_id},
     )
 

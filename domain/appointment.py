@@ -39,6 +39,7 @@ class Reason(StrEnum):
 
 C = Capacity
 S = AppointmentStatus
+CALLED_OFF = "called_off"  # also why a move that supposes a session is not written
 MOVES: dict[AppointmentStatus, frozenset[AppointmentStatus]] = {
     S.PENDING: frozenset({S.CONFIRMED, S.CANCELLED}),
     S.CONFIRMED: frozenset({S.CHECKED_IN, S.NO_SHOW, S.CANCELLED}),
@@ -107,6 +108,7 @@ class AppointmentStart:
     offered: bool = False  # to somebody on the waitlist
     choose_by: datetime | None = None  # called off: another slot or the money, until then
     reason: Reason = Reason.NONE  # why it was cancelled
+    offer_window: timedelta | None = None  # of an offer: how long there was to be to pay
 
     @property
     def has_work(self) -> bool:
@@ -190,7 +192,7 @@ def refusal(
     if to not in MOVES.get(status, ()):
         return "not_allowed"
     if to is S.CHECKED_IN and called_off:
-        return "called_off"
+        return CALLED_OFF
     if to is S.CHECKED_IN and now < booking.check_in_from:
         return "check_in_not_open"
     if to is S.CANCELLED and by is C.OWNER and not called_off:
@@ -246,3 +248,8 @@ class AppointmentMove(Move):
 
     payment_no: str | None = None
     choose_by: datetime | None = None
+
+    @property
+    def supposes_a_session(self) -> bool:
+        """The clock alone says so, and would be wrong of a session that was called off."""
+        return self.to_status == S.NO_SHOW or self.reason == Reason.MIDNIGHT

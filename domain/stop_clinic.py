@@ -35,6 +35,8 @@ class StopStart:
     call_off: CallOff
     status: StopStatus = StopStatus.RUNNING
     version: int = 0
+    resume_by: datetime | None = None  # a pause ends then; None: of one begun before this was told
+    failing: tuple[str, ...] = ()  # orders that could not be told so far
 
 
 @dataclass(frozen=True)

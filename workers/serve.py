@@ -173,6 +173,7 @@ def open_activities(entry: Entry, client: Client, stack: AsyncExitStack) -> Acti
             payments.nothing_left,
             messages.plan_message,
             stops.next_to_call_off,
+            stops.record_failing,
             stops.count_open_orders,
             stops.record_stop,
             work_items.open_work_item,

@@ -24,6 +24,12 @@ SETTLE = workflow.ActivityConfig(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)
     ),
 )
+# One order's answer out of many that wait behind it: who gives none is asked again after them.
+TELL = workflow.ActivityConfig(
+    task_queue=SETTLEMENTS,
+    start_to_close_timeout=timedelta(seconds=15),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
+)
 GATEWAY = workflow.ActivityConfig(
     task_queue=GATEWAYS,
     start_to_close_timeout=timedelta(seconds=30),

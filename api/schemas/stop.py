@@ -23,7 +23,7 @@ class StopSession(Schema):
 
 
 class StopProgress(Schema):
-    """How far a stop-clinic is: the figures count appointments and add up to `total`."""
+    """How far a stop-clinic is: the figures from `toTell` on add up to `total`."""
 
     stop_no: str
     doctor_id: int
@@ -34,6 +34,10 @@ class StopProgress(Schema):
     created_at: dt.datetime
     ended_at: dt.datetime | None
     total: int
+    failing: list[str] = Field(
+        description="orders that could not be told so far, counted in their figures all the same; "
+        "they are tried again and again, and an operator should look at each"
+    )
     to_tell: int
     choosing: int
     moved: int

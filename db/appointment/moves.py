@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from db.appointment.rows import SuspensionRow
 from db.appointment.rules import BookingRules
 from db.journal import append_timeline
-from domain.appointment import AppointmentMove, AppointmentStatus
+from domain.appointment import CALLED_OFF, AppointmentMove, AppointmentStatus
 
 MOVE = text(
     """update appointment set
@@ -20,6 +20,11 @@ MOVE = text(
            closed_at = case when :closed then cast(:at as timestamptz) end
      where order_no = :order_no and version < :version
     returning id, hospital_id, schedule_id, person_index, starts_at"""
+)
+# Called off, and the order was not told: its stop is paused, or Temporal was away.
+IN_VAIN = text(
+    """select 1 from appointment a join schedule s on s.id = a.schedule_id
+        where a.order_no = :order_no and a.version < :version and s.withdrawn"""
 )
 RELEASE = text("select release_source(:order_no, :next, cast(:offer as jsonb))")
 # Whoever was offered this source has taken it, or has not.
@@ -68,14 +73,20 @@ SUSPEND = text(
 
 async def record_move(
     connection: AsyncConnection, move: AppointmentMove, rules: BookingRules
-) -> None:
+) -> str | None:
     """Write a move, give back what it frees, and append it to the timeline. Safe to repeat:
-    an older version than the row's changes nothing but its own timeline entry."""
+    an older version than the row's changes nothing but its own timeline entry.
+
+    Answers CALLED_OFF, and writes nothing, when it supposes a session that does not take place.
+    """
+    if move.supposes_a_session and await connection.scalar(IN_VAIN, vars(move)):
+        return CALLED_OFF
     values = {**vars(move), "closed": not AppointmentStatus(move.to_status).open}
     moved = (await connection.execute(MOVE, values)).one_or_none()
     if moved is not None:
         await _side_effects(connection, move, moved, rules)
     await append_timeline(connection, move)
+    return None
 
 
 async def _side_effects(

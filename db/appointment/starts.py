@@ -44,6 +44,7 @@ async def load_starts(
             offered=row.offered,
             choose_by=row.choose_by,
             reason=Reason(row.reason),
+            offer_window=row.pay_by - row.created_at if row.offered else None,
         )
         for row in rows
     }

@@ -70,18 +70,20 @@ async def test_a_session_called_off_and_its_orders(client, clinic, operator):
     assert found == {"appointment": ("choice", "refund"), "stop_clinic": ("patients", "refund")}
 
 
-async def test_a_stop_that_is_paused_waits_for_an_operator_until_its_first_slot(
+async def test_a_paused_stop_says_when_it_goes_on_and_one_that_fails_needs_an_operator(
     client, clinic, operator
 ):
-    slots = [await clinic.slot(hour=hour) for hour in (14, 9)]
-    stop = {"reason": "r", "scope": "day"}
-    await client.post(f"/schedules/{slots[0]}/stop", json=stop, headers=operator)
+    slot = await clinic.slot()
+    await client.post(f"/schedules/{slot}/stop", json={"reason": "r"}, headers=operator)
     await clinic.run("update stop_clinic set status = 'paused'")
     [paused] = await orders(client, operator)
     assert (paused["waitingFor"], paused["nextStep"]) == ("operator", "resume")
-    first = await clinic.value("select min(starts_at) from schedule")
-    assert datetime.fromisoformat(paused["due"]) == first
-    assert "继续通知" in paused["nextStepText"]
+    begins = await clinic.value("select starts_at from schedule where id = :id", id=slot)
+    chooses = await clinic.value("select choose_by from stop_clinic")
+    assert datetime.fromisoformat(paused["due"]) == min(begins, chooses) - timedelta(hours=1)
+    await clinic.run("update stop_clinic set status = 'running', failing = '{A-1}'")
+    [failing] = await orders(client, operator)
+    assert (failing["waitingFor"], failing["nextStep"]) == ("operator", "refund")
 
 
 async def a_refund(clinic) -> str:

@@ -38,6 +38,7 @@ async def test_a_session_is_called_off_and_shows_how_far_it_is(client, clinic, o
     assert stopped.status_code == 202, stopped.text
     body = stopped.json()
     assert (body["status"], body["total"], body["toTell"]) == ("running", 2, 2)
+    assert body["failing"] == []
     assert [one["orderNo"] for one in body["desk"]] == [here]
     again = await client.post(f"/schedules/{slot}/stop", headers=operator)
     assert (again.status_code, again.json()["stopNo"]) == (202, body["stopNo"])

@@ -256,6 +256,35 @@ async def test_no_shows_written_at_once_suspend_once(clinic: Clinic) -> None:
     assert await clinic.value("select count(*) from booking_suspension") == 1
 
 
+@pytest.mark.parametrize(
+    ("to", "reason"), [(S.NO_SHOW, Reason.NONE), (S.COMPLETED, Reason.MIDNIGHT)]
+)
+async def test_the_clock_ends_no_order_of_a_session_that_was_called_off(
+    clinic: Clinic, to: S, reason: Reason
+) -> None:
+    order_no = await an_order(clinic)
+    await clinic.move(order_no, 1, S.CONFIRMED, at=NOW)
+    await clinic.run("update schedule set withdrawn = true")
+    async with clinic.engine.begin() as connection:
+        move = a_move(order_no, 2, to, at=NOW, reason=reason)
+        assert await record_move(connection, move, RULES) == "called_off"
+    assert (await clinic.order(order_no)).version == 1
+    assert await clinic.value("select count(*) from timeline where version = 2") == 0
+    await clinic.run("update schedule set withdrawn = false")
+    await clinic.move(order_no, 2, to, at=NOW, reason=reason)
+    await clinic.run("update schedule set withdrawn = true")
+    async with clinic.engine.begin() as connection:  # a repeat of what was written in time
+        assert await record_move(connection, move, RULES) is None
+    assert (await clinic.order(order_no)).status == to
+
+
+async def test_what_a_doctor_saw_was_seen_although_it_was_called_off(clinic: Clinic) -> None:
+    order_no = await an_order(clinic)
+    await clinic.run("update schedule set withdrawn = true")
+    await clinic.move(order_no, 1, S.COMPLETED, at=NOW, by=Actor("doctor", 7))
+    assert (await clinic.order(order_no)).status == "completed"
+
+
 # What is kept is only ever added to
 
 

@@ -1,6 +1,7 @@
 """Calling a session off, on a real database."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -14,15 +15,17 @@ from db.stop_clinic import (
     StopProgress,
     count_open,
     find_progress,
+    load_stops,
     mark_affected,
     next_to_call_off,
     orders_at_desk,
+    record_failing,
     stop_clinic,
 )
 from db.waitlist import WantedPlace, join_waitlist
 from domain.appointment import AppointmentStatus
 from domain.stop_clinic import StopScope
-from tests.support.booking import RULES, Clinic, a_move
+from tests.support.booking import HOUR, RULES, Clinic, a_move
 
 pytestmark = pytest.mark.anyio
 
@@ -159,6 +162,50 @@ async def test_the_walk_goes_on_after_any_row(clinic: Clinic) -> None:
         first = await next_to_call_off(connection, "S-1", 0, 2)
         rest = await next_to_call_off(connection, "S-1", first[-1].id, 10)
     assert [called.order_no for called in (*first, *rest)] == booked
+
+
+async def test_who_moved_into_a_session_that_is_called_off_next_stays_in_the_first_ones_figures(
+    clinic: Clinic,
+) -> None:
+    slot, other = await clinic.slot(), await clinic.slot(hour=14)
+    number = await clinic.booked(await clinic.someone(), slot)
+    await clinic.move(number, 1, S.CONFIRMED)
+    await stop(clinic, slot)
+    async with clinic.engine.begin() as connection:
+        await move_order(connection, a_move(number, 2, S.CONFIRMED), other, RULES)
+    await stop(clinic, other, no="S-2")
+    first, second = await progress(clinic), await progress(clinic, "S-2")
+    assert (first.total, first.moved) == (1, 1)
+    assert (second.total, second.to_tell) == (1, 1)
+    async with clinic.engine.connect() as connection:
+        assert await count_open(connection, "S-1") == 0
+
+
+async def test_whoever_could_not_be_told_is_named(clinic: Clinic) -> None:
+    slot = await clinic.slot()
+    number = await clinic.booked(await clinic.someone(), slot)
+    await stop(clinic, slot)
+    assert (await progress(clinic)).failing == []
+    async with clinic.engine.begin() as connection:
+        await record_failing(connection, "S-1", (number,))
+        assert (await load_stops(connection, ["S-1"]))["S-1"].failing == (number,)
+    assert (await progress(clinic)).failing == [number]
+
+
+async def test_a_pause_ends_an_hour_before_the_first_slot_and_the_last_choice(
+    clinic: Clinic,
+) -> None:
+    slots = [await clinic.slot(hour=hour) for hour in (9, 14)]
+    await stop(clinic, slots[1], scope=StopScope.DAY)
+    begins = await clinic.value("select starts_at from schedule where id = :id", id=slots[0])
+    await clinic.run("update stop_clinic set choose_by = :at", at=begins + 24 * HOUR)
+    async with clinic.engine.connect() as connection:
+        assert (await load_stops(connection, ["S-1"]))["S-1"].resume_by == begins - HOUR
+    chooses = await clinic.value("select created_at + interval '40 seconds' from stop_clinic")
+    await clinic.run("update stop_clinic set choose_by = :at", at=chooses)
+    async with clinic.engine.connect() as connection:
+        found = (await load_stops(connection, ["S-1"]))["S-1"]
+    assert found.resume_by == chooses - timedelta(seconds=20)
 
 
 async def test_who_moved_into_a_session_that_is_called_off_next_is_told_again(

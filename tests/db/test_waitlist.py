@@ -4,9 +4,10 @@ import asyncio
 from datetime import timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from db.appointment import BookingRules, move_order, record_move
+from db.appointment import BookingRules, load_starts, move_order, record_move
 from db.keyring import Keyring
 from db.schedule import change_schedule
 from db.waitlist import (
@@ -110,6 +111,19 @@ async def test_without_the_feature_nobody_gets_in_line_and_nothing_is_passed_on(
         await record_move(connection, a_move(order_no, 1, S.CANCELLED), closed)
     assert (await entry(clinic, people[1])).status == "waiting"
     assert await clinic.figures(slot) == (0, 0, 0)
+
+
+async def hold(connection: AsyncConnection, who: Who) -> None:
+    """This person is booking, somewhere."""
+    query = "select lock_person(1, person_index) from patient where id = :id"
+    await connection.execute(text(query), {"id": who[1]})
+
+
+async def somebody_waits(clinic: Clinic) -> None:
+    waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    async with asyncio.timeout(10):
+        while not await clinic.value(waits):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 class TestInLine:
@@ -223,6 +237,17 @@ class TestOffers:
         promised = "select count(*) from outbox where workflow = 'appointment' and subject = :no"
         assert await clinic.value(promised, no=number) == 1
 
+    async def test_its_workflow_knows_how_long_there_was_to_be_to_pay(self, clinic, people, full):
+        """It may begin late, and then gives that time all the same."""
+        slot, order_no = full
+        await join(clinic, people[1], slot)
+        await clinic.move(order_no, 1, S.CANCELLED)
+        number = (await entry(clinic, people[1])).order_no
+        async with clinic.engine.connect() as connection:
+            starts = await load_starts(connection, [number, order_no], RULES.zone)
+        assert starts[number].offer_window == timedelta(minutes=15)
+        assert starts[order_no].offer_window is None  # booked, and not offered
+
     async def test_unpaid_it_goes_to_the_next(self, clinic, people, full):
         slot, order_no = full
         await join(clinic, people[1], slot)
@@ -287,6 +312,25 @@ class TestOffers:
         assert (await entry(clinic, people[1])).status == "lapsed"
         assert (await entry(clinic, people[2])).status == "offered"
 
+    async def test_who_is_busy_when_the_first_may_not_have_it_is_not_passed_over(
+        self, clinic, people, full
+    ):
+        """And somebody joins meanwhile, who is busy as well."""
+        slot, order_no = full
+        await join(clinic, people[1], slot)
+        await join(clinic, people[2], slot)
+        await clinic.booked(people[1], await clinic.slot(hour=14))  # same doctor, same day
+        async with clinic.engine.begin() as connection:
+            await hold(connection, people[2])
+            freeing = asyncio.create_task(clinic.move(order_no, 1, S.CANCELLED))
+            await somebody_waits(clinic)
+            await join(clinic, people[3], slot)
+            await hold(connection, people[3])
+        await freeing
+        found = [(await entry(clinic, who)).status for who in people[1:4]]
+        assert found == ["lapsed", "offered", "waiting"]
+        await agree(clinic, slot)
+
     async def test_nothing_is_offered_of_a_slot_that_is_withdrawn(self, clinic, people, full):
         slot, order_no = full
         await join(clinic, people[1], slot)
@@ -302,10 +346,7 @@ class TestOffers:
         async with clinic.engine.begin() as connection:
             assert await leave_waitlist(connection, 1, people[1][0], slot) == 1
             freeing = asyncio.create_task(clinic.move(order_no, 1, S.CANCELLED))
-            waits = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
-            async with asyncio.timeout(10):
-                while not await clinic.value(waits):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await somebody_waits(clinic)
         await freeing
         found = [await entry(clinic, who) for who in people[1:3]]
         assert [(e.status, e.order_no is None) for e in found] == [

@@ -17,9 +17,9 @@ from activities.message import Outgoing, Plan, Sending
 from activities.payment import OwedRefund, PaymentMove
 from activities.phone_call import PlaceCall, PlacedCall
 from activities.reconciliation import ChannelDay, NoBill, Suspects
-from activities.stop_clinic import Batch, Calling
+from activities.stop_clinic import Batch, Calling, Failing
 from activities.work_item import Change
-from domain.appointment import AppointmentMove
+from domain.appointment import CALLED_OFF, AppointmentMove
 from domain.consultation import ConsultationMove
 from domain.message import Channel, Template
 from domain.order import Move
@@ -48,6 +48,7 @@ class AppointmentOutside:
     suspended_until: datetime | None = None
     moves: list[AppointmentMove] = field(default_factory=list)
     extensions: list[Extension] = field(default_factory=list)
+    withdrawn: bool = False  # the session was called off, and nobody told the order
     rescheduled: Rescheduled = GONE  # what every wish for a slot is answered
     wishes: list[Rescheduling] = field(default_factory=list)
 
@@ -60,9 +61,12 @@ class AppointmentOutside:
         return self.moves[-1]
 
     @activity.defn
-    async def record_appointment(self, move: AppointmentMove) -> None:
+    async def record_appointment(self, move: AppointmentMove) -> str | None:
         await self.troubles.meet()
+        if self.withdrawn and move.supposes_a_session:
+            return CALLED_OFF
         self.moves.append(move)
+        return None
 
     @activity.defn
     async def record_appointment_extension(self, extension: Extension) -> None:
@@ -139,6 +143,8 @@ class StopOutside:
     open: list[int] = field(default_factory=lambda: [0])  # one answer after another
     called: list[str] = field(default_factory=list)
     moves: list[Move] = field(default_factory=list)
+    silent: set[str] = field(default_factory=set)  # orders that cannot be told
+    failing: list[tuple[str, ...]] = field(default_factory=list)
 
     @activity.defn
     async def next_to_call_off(self, batch: Batch) -> list[Called]:
@@ -148,7 +154,14 @@ class StopOutside:
     @activity.defn
     async def call_off_order(self, calling: Calling) -> None:
         await self.troubles.meet()
+        if calling.order_no in self.silent:
+            raise ConnectionError(calling.order_no)
         self.called.append(calling.order_no)
+
+    @activity.defn
+    async def record_failing(self, failing: Failing) -> None:
+        await self.troubles.meet()
+        self.failing.append(failing.order_nos)
 
     @activity.defn
     async def count_open_orders(self, stop_no: str) -> int:

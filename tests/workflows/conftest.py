@@ -233,12 +233,14 @@ class World:
     async def consult(self, start: ConsultationStart) -> WorkflowHandle[Any, Any]:
         return await started(self.env.client, _consultation(start))
 
-    async def stopped(self, orders: int) -> tuple[WorkflowHandle[Any, Any], StopStart]:
+    async def stopped(
+        self, orders: int, **progress: Any
+    ) -> tuple[WorkflowHandle[Any, Any], StopStart]:
         """A session with so many appointments is called off."""
         self.stops.orders = [Called(n, f"A-{n}") for n in range(1, orders + 1)]
         now = await self.now()
         call_off = CallOff((7,), now + timedelta(hours=24), 13)
-        start = StopStart(new_number(NumberPrefix.STOP_CLINIC, now.date()), call_off)
+        start = StopStart(new_number(NumberPrefix.STOP_CLINIC, now.date()), call_off, **progress)
         return await started(self.env.client, _stop(start)), start
 
     async def work(self, start: WorkItemStart) -> WorkflowHandle[Any, Any]:

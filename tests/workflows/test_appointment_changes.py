@@ -93,6 +93,13 @@ class TestRescheduling:
         assert (await world.shown(appointment)).due_at == booking.no_show_at
         assert await ending(appointment) == "no_show"
 
+    async def test_a_refusal_takes_no_version(self, world, confirmed, ending):
+        appointment, _ = confirmed
+        await refusal_of(appointment.execute_update(A.reschedule, ELSEWHERE))
+        assert await appointment.execute_update(A.cancel, PATIENT) == "cancelled"
+        assert await ending(appointment) == "cancelled"
+        assert [move.version for move in world.appointments.moves] == [1, 2]
+
     async def test_after_the_deadline_it_is_too_late(self, world, confirmed, ending):
         appointment, booking = confirmed
         await world.sleep_until(booking.cancel_by)
@@ -181,8 +188,92 @@ class TestOffers:
         await ending(appointment)
         assert world.appointments.statuses[0] == "confirmed"
 
+    async def test_begun_too_late_an_offer_has_its_window_from_now_on(self, world, ending):
+        start = await offered(world, ago=timedelta(hours=1))
+        appointment = await world.begin(start)
+        await ending(appointment)
+        [extension] = world.appointments.extensions
+        assert (extension.move.version, extension.move.actor_role) == (1, "system")
+        began = extension.move.at
+        assert extension.pay_by == began + WINDOW
+        [told, *_] = world.messages.told
+        assert (told.template, told.due) == (Template.APPOINTMENT_OFFERED, extension.pay_by)
+        assert world.appointments.last.version == 2
+        assert world.appointments.last.at >= extension.pay_by
+
+    async def test_an_offer_is_never_open_longer_than_until_the_slot_begins(self, world, ending):
+        start = await offered(world, ago=timedelta(hours=1), starts_in=timedelta(minutes=5))
+        await ending(await world.begin(start))
+        assert [one.pay_by for one in world.appointments.extensions] == [start.booking.starts_at]
+
+    async def test_of_a_slot_that_has_begun_nothing_is_offered(self, world, ending):
+        start = await offered(world, ago=timedelta(hours=1), starts_in=-timedelta(minutes=5))
+        assert await ending(await world.begin(start)) == "cancelled"
+        assert world.appointments.extensions == []
+        assert Template.APPOINTMENT_OFFERED not in world.messages.templates
+
+
+WINDOW = timedelta(minutes=15)
+
+
+async def offered(world, *, ago, starts_in=2 * DAY):
+    """An offer made so long ago, whose workflow begins only now."""
+    start, now = await world.new_appointment(), await world.now()
+    starts_at = now + starts_in
+    booking = replace(start.booking, starts_at=starts_at, pay_by=min(now - ago + WINDOW, starts_at))
+    return replace(start, booking=booking, offered=True, offer_window=WINDOW)
+
 
 class TestCalledOff:
+    async def test_who_was_not_told_is_no_no_show_but_has_all_back(self, world, confirmed, ending):
+        """The stop is paused, or Temporal was away: only the row knows."""
+        appointment, booking = confirmed
+        world.appointments.withdrawn = True
+        assert await ending(appointment) == "cancelled"
+        assert (world.appointments.last.reason, world.appointments.last.version) == ("stopped", 2)
+        assert world.appointments.last.at >= booking.no_show_at
+        assert world.payments.owed == [OwedRefund("P-1", RefundCause.CLINIC, ALL)]
+        await world.told(Template.APPOINTMENT_CANCELLED_BY_CLINIC)
+        untold = {Template.APPOINTMENT_NO_SHOW, Template.APPOINTMENT_CALLED_OFF}
+        assert not untold & set(world.messages.templates)
+
+    async def test_who_was_here_and_not_told_has_all_back_at_midnight(
+        self, world, checked_in, ending
+    ):
+        appointment, _ = checked_in
+        world.appointments.withdrawn = True
+        assert await ending(appointment) == "cancelled"
+        assert (world.appointments.last.reason, world.appointments.last.version) == ("stopped", 3)
+        assert world.payments.owed == [OwedRefund("P-1", RefundCause.CLINIC, ALL)]
+
+    async def test_a_cancel_in_the_web_ui_while_the_no_show_is_refused(
+        self, world, confirmed, ending
+    ):
+        appointment, booking = confirmed
+        world.appointments.withdrawn = True
+        writing = world.troubles.hold("record_appointment")
+        await world.sleep_until(booking.no_show_at)
+        await writing.entered.wait()
+        await appointment.cancel()
+        await asyncio.sleep(0.1)
+        writing.open()
+        assert await ending(appointment) == "cancelled"
+        assert (world.appointments.last.reason, world.appointments.last.version) == (
+            "terminated", 2,
+        )  # fmt: skip
+        assert world.payments.owed == [OwedRefund("P-1", RefundCause.CLINIC, ALL)]
+
+    async def test_when_the_slot_has_begun_there_is_nothing_to_choose(
+        self, world, confirmed, ending
+    ):
+        appointment, booking = confirmed
+        await world.sleep_until(booking.starts_at + timedelta(minutes=10))
+        await appointment.execute_update(A.call_off, stop(booking))
+        assert await ending(appointment) == "cancelled"
+        assert world.payments.owed == [OwedRefund("P-1", RefundCause.CLINIC, ALL)]
+        await world.told(Template.APPOINTMENT_CANCELLED_BY_CLINIC)
+        assert Template.APPOINTMENT_CALLED_OFF not in world.messages.templates
+
     async def test_unpaid_it_ends_at_once(self, world, ending):
         appointment, start = await world.booked()
         assert await appointment.execute_update(A.call_off, stop(start.booking)) == "cancelled"

@@ -7,7 +7,7 @@ from alembic import op
 SQL = Path(__file__).parent.parent / "sql"
 
 revision = "0014_waitlist_ended"
-down_revision = "0008_video"
+down_revision = "0014_line"
 
 
 def upgrade() -> None:
