@@ -20,7 +20,7 @@ ITS_API = "API=http://127.0.0.1:8000/api/hospital\n"
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    """One as `./hospital up` makes it: nobody else's slots, the configuration as shipped."""
+    """As `./hospital up` makes it: nobody else's slots, the configuration as shipped."""
     with tempfile.TemporaryDirectory(prefix="hospital-tour-") as directory:
         house = House(Path(directory) / "house", more={"HOSPITAL_CONFIG": str(DEFAULT_CONFIG)})
         try:
