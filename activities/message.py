@@ -20,6 +20,7 @@ from activities.gateways.sms import SmsGateway
 from db.appointment import suspended_until
 from db.keyring import Keyring
 from db.message import (
+    LISTED_AFTER,
     Claim,
     NewMessage,
     Recipient,
@@ -27,6 +28,7 @@ from db.message import (
     find_recipient,
     find_staff,
     message_failed,
+    message_not_taken,
     message_sent,
 )
 from db.payment import find_refund
@@ -46,7 +48,7 @@ from domain.message import (
 from domain.waitlist import LineEnd
 
 # After an unknown outcome the provider's own list is asked, which may lag behind.
-LOOK_AGAIN_AFTER = timedelta(seconds=30)
+LOOK_AGAIN_AFTER = LISTED_AFTER
 
 ADDRESS_KINDS = {Channel.SMS: "phone", Channel.EMAIL: "email", Channel.IN_APP: "account"}
 
@@ -126,6 +128,9 @@ class MessageActivities:
             return bool(claim.receipt_expected)
         if claim.status == "failed":
             raise _closed("failed_before")
+        if sending.channel is Channel.SMS and claim.wait:
+            # Whoever tried a moment ago may have got through without knowing.
+            raise ApplicationError("not_listed_yet", type="TryLater", next_retry_delay=claim.wait)
         try:
             sent = await self._hand_over(sending.channel, new.key, recipient, claim)
         except PermanentMessageError as error:
@@ -135,6 +140,9 @@ class MessageActivities:
             raise _closed(error.code) from None
         except RetryableMessageError as error:
             self.count(sending.channel, "retried")
+            if not error.outcome_unknown:
+                async with self.engine.begin() as connection:
+                    await message_not_taken(connection, claim.id)
             raise _later(error) from None
         async with self.engine.begin() as connection:
             await message_sent(

@@ -1,14 +1,16 @@
 """Messages to people: what was sent, by which way, and the in-app feed."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import ForeignKey, Index, func, text, update
+from sqlalchemy import ForeignKey, Index, case, func, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.base import Base, Fields, Numbered
+
+LISTED_AFTER = timedelta(seconds=30)  # providers show lately what they took, and not at once
 
 
 class MessageRow(Numbered, Base):
@@ -37,6 +39,8 @@ class MessageRow(Numbered, Base):
     receipt_expected: Mapped[bool | None]
     error_code: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    # The last time that the provider may have taken it; null: it has not, for certain.
+    tried_at: Mapped[datetime | None] = mapped_column(server_default=func.now())
     sent_at: Mapped[datetime | None]
     read_at: Mapped[datetime | None]
 
@@ -67,22 +71,51 @@ class Claim:
     receipt_expected: bool | None
     claimed_at: datetime
     sealed: bytes  # what the first attempt said, and to whom
+    wait: timedelta  # until what an earlier attempt sent can be found at the provider; mostly zero
 
 
 async def claim_message(connection: AsyncConnection, new: NewMessage) -> Claim:
     """Claim before sending, in a transaction of its own: what is sent is never unknown to us.
 
-    A claim made before stands as it was made, whatever `new` would say by now."""
+    A claim made before stands as it was made, whatever `new` would say by now. While the provider's
+    list may not show yet what the last attempt sent, there is time to `wait`."""
     m = MessageRow
+    lately = m.tried_at > func.now() - LISTED_AFTER
     made = await connection.execute(
         insert(m)
         .values(**vars(new), status="claimed", attempts=1)
-        .on_conflict_do_update(index_elements=[m.key], set_={"attempts": m.attempts + 1})
-        .returning(m.id, m.attempts, m.status, m.receipt_expected, m.created_at, m.sealed)
-    )
+        .on_conflict_do_update(
+            index_elements=[m.key],
+            set_={
+                "attempts": m.attempts + 1,
+                "tried_at": case((lately, m.tried_at), else_=func.now()),
+            },
+        )
+        .returning(
+            m.id, m.attempts, m.status, m.receipt_expected, m.created_at, m.sealed,
+            case(
+                (m.tried_at < func.now(), m.tried_at + LISTED_AFTER - func.now()),
+                else_=timedelta(0),
+            ).label("wait"),
+        )
+    )  # fmt: skip
     row = made.one()
     return Claim(
-        row.id, row.attempts == 1, row.status, row.receipt_expected, row.created_at, row.sealed
+        row.id,
+        row.attempts == 1,
+        row.status,
+        row.receipt_expected,
+        row.created_at,
+        row.sealed,
+        row.wait,
+    )
+
+
+async def message_not_taken(connection: AsyncConnection, id: int) -> None:
+    """The provider has not taken it, for certain: the next attempt need not wait."""
+    m = MessageRow
+    await connection.execute(
+        update(m).where(m.id == id, m.status == "claimed").values(tried_at=None)
     )
 
 

@@ -1,7 +1,7 @@
 """One appointment, from the held source to the visit, the no-show or the cancellation."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
@@ -30,6 +30,9 @@ with workflow.unsafe.imports_passed_through():
 
 
 S = AppointmentStatus
+
+
+NOTICED_AT_ONCE = timedelta(minutes=2)  # a timer that is noticed later than this was missed
 
 
 @workflow.defn
@@ -112,11 +115,21 @@ class AppointmentWorkflow(OpenAppointment):
                 return
             if await self._stays(S.CONFIRMED, until=due, timer="reminder") and self._ahead:
                 await self._tell(Template.APPOINTMENT_REMINDER, due)
-        missed = plan == self.replanned and await self._stays(
-            S.CONFIRMED, until=booking.no_show_at, timer="no-show"
-        )
+        missed = plan == self.replanned and await self._nobody_comes()
         if missed and await self._move(S.NO_SHOW, "missed") is S.NO_SHOW:
             await self._tell_of_no_show()
+
+    async def _nobody_comes(self) -> bool:
+        """Until it counts as not coming. Where nobody could have said that they are here, because
+        the workers or Temporal were away, there is as much time once more."""
+        due = self.booking.no_show_at
+        missed = await self._stays(S.CONFIRMED, until=due, timer="no-show")
+        late = workflow.now() - due > NOTICED_AT_ONCE
+        if missed and late and workflow.patched("time-to-check-in-again"):
+            again = workflow.now() + (due - self.booking.starts_at)
+            show(self.status, Waiting("patient", again, "it becomes a no-show"))
+            missed = await self._stays(S.CONFIRMED, until=again, timer="no-show, once more")
+        return missed
 
     async def _await_choice(self, choose_by: datetime) -> None:
         """The clinic was called off: the patient takes another slot, or has the money back."""

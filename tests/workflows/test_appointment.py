@@ -176,6 +176,31 @@ class TestComing:
         await world.told(Template.APPOINTMENT_NO_SHOW)
         assert Template.APPOINTMENT_SUSPENDED not in world.messages.templates
 
+    async def test_who_could_not_say_that_they_are_here_has_as_much_time_once_more(
+        self, world, ending
+    ):
+        """As when the workers were away over the slot's start."""
+        start = await world.new_appointment()
+        now, half_an_hour = await world.now(), timedelta(minutes=30)
+        begun = replace(
+            start.booking,
+            reminders=(),
+            check_in_from=now - 3 * half_an_hour,
+            starts_at=now - 2 * half_an_hour,
+            no_show_at=now - half_an_hour,
+        )
+        again = replace(start, booking=begun, status=S.CONFIRMED)
+        late = await world.begin(again)
+        await world.sleep(20 * MINUTE)
+        await late.execute_update(A.check_in, PATIENT)
+        assert world.appointments.statuses == ["checked_in"]
+        other = await world.new_appointment()
+        gone = replace(begun, order_no=other.booking.order_no)
+        missed = await world.begin(replace(again, booking=gone))
+        at = await world.now()
+        assert await ending(missed) == "no_show"
+        assert near(world.appointments.last.at, at + half_an_hour)
+
     async def test_reminders_are_told_when_they_are_due(self, world, confirmed):
         appointment, booking = confirmed
         await appointment.result()
