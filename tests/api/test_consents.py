@@ -77,7 +77,7 @@ async def test_an_old_version_is_refused_with_todays(care: Care, held: tuple[int
     coming = replace(texts[0], version="2999-01", valid_from=date(2999, 1, 1))
     context = replace(care.context, consents=ConsentTexts((*texts, newer, coming)))
     async with client_of(context) as client:
-        for version in ("2026-01", "2999-01", "nonsense", "a\u0000b"):
+        for version in ("2026-01", "2999-01", "nonsense"):
             answer = await client.post(
                 MINE, json=wanted(patient, version=version), headers=care.patient(account)
             )

@@ -191,7 +191,7 @@ async def test_an_unknown_doctor_is_not_found(care: Care) -> None:
         ({"licenceValidUntil": "soon"}, "licenceValidUntil"),
         ({"practisingSince": "2999-01-01"}, "practisingSince"),
         ({"institution": "长" * 101}, "institution"),
-        ({"institution": "a\u0000b"}, "body"),
+        ({"institution": "a\u0000b"}, "institution"),
     ],
 )
 async def test_a_wrong_credential_is_refused_by_its_field(
