@@ -12,6 +12,7 @@ from fastapi import Request
 from api.context import Context
 from api.problems import Problem
 from db.rate_limit import Limit, TooOften
+from domain.account import CodePurpose
 
 SHARED_BY = 10  # phones behind one address that may each fail as often as allowed
 # Entries an hour in the audit, which is never shortened: enough to see that somebody tries, and
@@ -20,15 +21,16 @@ FORGERIES_AUDITED = 10
 FORGERIES_AUDITED_IN_ALL = 200
 
 
-def code_limits(context: Context, phone: str, address: str) -> tuple[Limit, Limit, Limit]:
-    """For one SMS code. The pause is the phone's, whatever the code is for: one for each purpose
-    would be three SMS at once to anybody's."""
+def code_limits(
+    context: Context, phone: str, purpose: CodePurpose, address: str
+) -> tuple[Limit, Limit, Limit]:
+    """For one SMS code. The pause is by purpose as well: who has just registered may log in."""
     policy = context.config.policies.accounts
     whom = _index(context, "phone", phone)
     where = _index(context, "address", address)
     return (
         Limit(f"codes:phone:{whom}", policy.codes_per_phone_per_day, timedelta(days=1)),
-        Limit(f"codes:pause:{whom}", 1, policy.code_resend),
+        Limit(f"codes:pause:{purpose}:{whom}", 1, policy.code_resend),
         Limit(f"codes:address:{where}", policy.codes_per_address_per_hour, timedelta(hours=1)),
     )
 

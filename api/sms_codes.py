@@ -38,7 +38,7 @@ async def send_code(
 ) -> None:
     """Issue a code for the phone (E.164) and send it. Raises Problem `too_many_requests`, and
     `message_not_sent` when it certainly did not go out."""
-    limits = code_limits(context, phone, address)
+    limits = code_limits(context, phone, purpose, address)
     try:
         async with context.engine.begin() as connection:
             await count(connection, *limits)
