@@ -15,11 +15,12 @@ PROMISE = """
     insert into outbox (stream, workflow, subject)
     select fact, 'message', fact
       from (select concat(cast(:subject as text), ':', cast(:template as text), ':',
-                          cast(:n as bigint), '-', a.id) as fact
+                          cast(:n as bigint), '-', a.id) as fact, a.id as account_id
               from work_item w join account a on a.hospital_id = w.hospital_id
              where w.number = :number and a.active and not a.id = any(w.excluded) and {whom}) f
      where not exists (select 1 from outbox o where o.stream = fact)
-       and not exists (select 1 from message m where m.key = fact || ':' || 'in_app')"""
+       and not exists (select 1 from message m where m.key = fact || ':' || 'in_app')
+     order by account_id"""
 ALL_OF_ROLE = text(PROMISE.format(whom="a.roles @> array[cast(:role as text)]"))
 ONE = text(PROMISE.format(whom="a.id = :account_id"))
 ROLES = text("select role, escalates_to from work_item where number = :number")
