@@ -15,7 +15,7 @@ from activities.gateways.video import VideoGateway
 from api.doorbell import Doorbell
 from api.passes import Passes
 from api.passwords import Passwords
-from api.pictures import Pictures
+from api.pictures import Pictures, the_pictures
 from api.problems import Problem
 from api.revocations import Revocations
 from api.streams import Streams
@@ -55,7 +55,7 @@ class Context:
     red_flags: RedFlags = field(default_factory=load_red_flags)
     consents: ConsentTexts = field(default_factory=load_consents)
     passwords: Passwords = field(default_factory=Passwords)
-    pictures: Pictures = field(default_factory=Pictures)
+    pictures: Pictures = field(default_factory=the_pictures)
 
     @property
     def hospital_id(self) -> int:

@@ -74,8 +74,8 @@ async def send_file(
     idempotency_key: IdempotencyKey = None,
 ) -> StoredFile:
     """JPEG, PNG, WebP or HEIC, told by content; written anew without place and time of the taking.
-    Of moving pictures the first. PDFs are kept as they are. Attached to nothing, it is thrown away
-    after a day."""
+    Of moving pictures the first. PDFs are written anew too, without their signatures; encrypted
+    ones are refused. Attached to nothing, it is thrown away after a day."""
     form = await read_form(request, context.config.policies.files.max_bytes)
     if form.file is None:
         raise Problem.of_field("file", "is missing")

@@ -1,136 +1,117 @@
-"""Pictures and documents made harmless before they are kept: never on the event loop.
+"""Pictures and documents made harmless before they are kept, never on the event loop.
 
-A picture is decoded and written anew, so nothing of what came besides its pixels is kept: no place
-and time (EXIF), no second file behind it, nothing that only looks like a picture.
+A file that takes long must not make others wait. So there are two lanes of processes: each file is
+tried in the first, where it gets a second; what is large or takes longer begins again in the other,
+which yields to the first. And of one sender there is one file at a time in either.
 """
 
 import asyncio
-import io
-import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cache
+from queue import SimpleQueue
+from weakref import WeakValueDictionary
 
 import structlog
-from PIL import Image, ImageCms, ImageFile, ImageOps
-from pillow_heif import register_heif_opener
 
 from activities.file import Content
-from domain.file import THUMBNAIL, FileKind, FileRefused, check_pdf, kind_of
+from api.quarantine import Answer, Job, Limits, Lost, Quarantine
+from domain.file import FileKind, FileRefused, kind_of
 
 log = structlog.get_logger(__name__)
 
-QUALITY = 90
-FORMATS = {
-    FileKind.JPEG: "JPEG",
-    FileKind.PNG: "PNG",
-    FileKind.WEBP: "WEBP",
-    FileKind.HEIC: "HEIF",
-}
-# What browsers show. The rest becomes JPEG.
-AS_IT_CAME = (FileKind.JPEG, FileKind.PNG, FileKind.WEBP)
-BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-OPAQUE, TRANSPARENT = ("RGB", "L"), ("RGBA", "LA")
+GIB = 1024**3
+QUICK = Limits(seconds=1.0, cpu_seconds=1.0, memory=GIB, pixels=16_000_000)
+SLOW = Limits(seconds=40.0, cpu_seconds=20.0, memory=2 * GIB, pixels=2**62)
+QUICK_NICE, SLOW_NICE = 5, 10  # the event loop comes before both
+CODES = ("broken_file", "unsupported_file", "image_too_large")
+KILLED = str(-signal.SIGKILL)
+PATIENCE = 55.0  # seconds that a sender waits, with those before: proxies give up after 60
 
-register_heif_opener(thumbnails=False)
-ImageFile.LOAD_TRUNCATED_IMAGES = False
+
+class Lane:
+    """So many files at once, each in its own process."""
+
+    def __init__(self, places: int, limits: Limits, nice: int) -> None:
+        self._limits = limits
+        self._threads = ThreadPoolExecutor(places, thread_name_prefix="pictures")
+        self._places = [Quarantine(nice) for _ in range(places)]
+        self._free: SimpleQueue[Quarantine] = SimpleQueue()
+        for place in self._places:
+            self._free.put(place)
+
+    async def open(self, job: Job) -> Answer:
+        """Raises Lost."""
+        limited = replace(job, limits=self._limits)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._open, limited)
+
+    def close(self) -> None:
+        """Whoever still waits for one gets Lost."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for place in self._places:
+            place.end()
+
+    def _open(self, job: Job) -> Answer:
+        place = self._free.get()
+        try:
+            return place.open(job)
+        finally:
+            self._free.put(place)
 
 
 class Pictures:
-    """`at_once`: how many are worked on in parallel: each takes a core and, at 50 million pixels,
-    some 400 MB."""
+    """`quick` and `slow`: how many files are worked on in parallel in each lane. A slow one takes a
+    core and, at 50 million pixels, 0.6 GB, as a WebP 0.9 GB, with transparency twice that. Two, and
+    not more on larger machines: containers tell the cores of their host and not its memory."""
 
-    def __init__(self, at_once: int | None = None) -> None:
-        self._pool = ThreadPoolExecutor(
-            at_once or max(1, (os.cpu_count() or 1) // 4), thread_name_prefix="pictures"
-        )
+    def __init__(self, quick: int = 2, slow: int = 2) -> None:
+        self._quick = Lane(quick, QUICK, QUICK_NICE)
+        self._slow = Lane(slow, SLOW, SLOW_NICE)
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
-    async def harmless(self, data: bytes, max_pixels: int, *, documents: bool = True) -> Content:
-        """Raises FileRefused."""
+    async def harmless(
+        self, data: bytes, max_pixels: int, *, sender: int, documents: bool = True
+    ) -> Content:
+        """Raises FileRefused, or TimeoutError: then it may be sent again later."""
         kind = kind_of(data)
         if kind is FileKind.PDF and not documents:
             raise FileRefused("unsupported_file")
-        loop = asyncio.get_running_loop()
-        if kind is FileKind.PDF:
-            await loop.run_in_executor(self._pool, check_pdf, data)
-            return Content(kind, data)
-        return await loop.run_in_executor(self._pool, _anew, data, kind, max_pixels)
+        turn = self._turns.setdefault(sender, asyncio.Lock())
+        async with asyncio.timeout(PATIENCE), turn:
+            return await self._opened(Job(data, kind, max_pixels, QUICK))
 
+    def close(self) -> None:
+        """End what is being worked on."""
+        self._quick.close()
+        self._slow.close()
 
-def _anew(data: bytes, kind: FileKind, max_pixels: int) -> Content:
-    try:
-        return _written_anew(data, kind, max_pixels)
-    except FileRefused:
-        raise
-    except BOMBS:
-        raise FileRefused("image_too_large") from None
-    except Exception as error:  # decoders stumble in many ways over what is made to trip them
-        log.info("picture_refused", kind=kind, error=type(error).__name__)
-        raise FileRefused("broken_file") from None
-
-
-def _written_anew(data: bytes, kind: FileKind, max_pixels: int) -> Content:
-    with Image.open(io.BytesIO(data), formats=(FORMATS[kind],)) as opened:
-        # The header alone has been read: a small file may claim to be a large picture.
-        if opened.width * opened.height > max_pixels:
-            raise FileRefused("image_too_large")
-        opened.load()  # of several frames the first
-        upright = ImageOps.exif_transpose(opened)
-    picture = _plain(upright)
-    kept = kind if kind in AS_IT_CAME else FileKind.JPEG
-    thumbnail = picture.copy()
-    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-    return Content(
-        content_type=kept,
-        data=_encoded(picture, kept),
-        width=picture.width,
-        height=picture.height,
-        thumbnail=_encoded(thumbnail, FileKind.JPEG),
-    )
-
-
-def _plain(image: Image.Image) -> Image.Image:
-    """Pixels alone, of eight bits a colour, in sRGB: without its profile a picture taken in
-    another colour space would show a rash in other colours."""
-    profile = image.info.get("icc_profile")
-    if image.mode.startswith("I") or image.mode == "F":
-        image = image.convert("I").point(lambda value: value / 256).convert("L")
-    elif image.mode not in OPAQUE + TRANSPARENT + ("CMYK",):
-        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    if profile and image.mode in ("RGB", "RGBA", "CMYK"):
+    async def _opened(self, job: Job) -> Content:
         try:
-            image = _in_srgb(image, profile)
-        except (ImageCms.PyCMSError, OSError, TypeError, ValueError):
-            log.info("profile_ignored")
-    if image.mode == "CMYK":
-        image = image.convert("RGB")
-    image.info = {}
-    return image
+            answer = await self._quick.open(job)
+            if answer.outcome in ("too_large_here", "out_of_time", "out_of_cpu"):
+                answer = await self._slow.open(job)
+            return _content(answer, job)
+        except (Lost, ValueError, IndexError):  # or an answer that is none
+            log.warning("quarantine_lost", kind=job.kind)
+            raise TimeoutError from None
 
 
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    to = "RGB" if image.mode == "CMYK" else image.mode
-    changed = ImageCms.profileToProfile(
-        image,
-        ImageCms.ImageCmsProfile(io.BytesIO(profile)),
-        ImageCms.createProfile("sRGB"),
-        outputMode=to,
-    )
-    return changed or image
+def _content(answer: Answer, job: Job) -> Content:
+    """Raises FileRefused; TimeoutError if the machine had no time or no memory for it."""
+    if answer.outcome != "made":
+        log.info("file_refused", kind=job.kind, outcome=answer.outcome, word=answer.word)
+    if answer.outcome == "out_of_time" or (answer.outcome == "died" and answer.word == KILLED):
+        raise TimeoutError
+    if answer.outcome != "made":
+        raise FileRefused(answer.word if answer.word in CODES else "broken_file")
+    kind = FileKind(answer.kind)
+    if kind is FileKind.PDF:
+        return Content(kind, answer.parts[0])
+    return Content(kind, answer.parts[0], answer.width, answer.height, answer.parts[1])
 
 
-def _encoded(image: Image.Image, kind: FileKind) -> bytes:
-    out = io.BytesIO()
-    if kind is FileKind.JPEG:
-        _on_white(image).save(out, "JPEG", quality=QUALITY)
-    elif kind is FileKind.WEBP:
-        image.save(out, "WEBP", quality=QUALITY)
-    else:
-        image.save(out, "PNG")
-    return out.getvalue()
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode not in TRANSPARENT:
-        return image
-    whole = image.convert("RGBA")
-    ground = Image.new("RGBA", whole.size, "white")
-    return Image.alpha_composite(ground, whole).convert("RGB")
+@cache
+def the_pictures() -> Pictures:
+    """One for the process: its lanes are sized for the machine."""
+    return Pictures()

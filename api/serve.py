@@ -53,6 +53,7 @@ async def _serve(args: argparse.Namespace) -> int:
     host = bound.getsockname()[0] if bound else args.host
     async with AsyncExitStack() as stack:
         context = await open_context(entry, stack)
+        stack.callback(context.pictures.close)
         config = uvicorn.Config(
             create_app(context, loopback=_is_loopback(host)),
             host=args.host,

@@ -90,14 +90,14 @@ async def keep_upload(
         async with context.engine.begin() as connection:
             await count(connection, limit)
         content: Content = await context.pictures.harmless(
-            data, policy.max_pixels, documents=documents
+            data, policy.max_pixels, sender=caller.account_id, documents=documents
         )
         return await context.files.keep(context.hospital_id, caller.account_id, content, purpose)
     except TooOften as refused:
         raise too_often(refused) from None
     except FileRefused as refused:
         raise Problem(refused.code) from None
-    except (StorageAway, TooSlow):
+    except (StorageAway, TooSlow, TimeoutError):
         raise Problem("unavailable", retry_after=5) from None
 
 

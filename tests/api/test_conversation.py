@@ -15,7 +15,8 @@ from domain.consultation import ConsultationStatus
 from domain.conversation import TEXT_AT_MOST, Side
 from tests.support.api import as_caller, refused
 from tests.support.booking import Clinic
-from tests.support.pictures import ELF, SVG, a_bomb, a_pdf, a_picture, taken_by_a_phone
+from tests.support.documents import a_pdf
+from tests.support.pictures import ELF, SVG, a_bomb, a_picture, taken_by_a_phone
 from tests.support.talks import Conversation
 
 pytestmark = pytest.mark.anyio

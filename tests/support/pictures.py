@@ -25,14 +25,14 @@ def taken_by_a_phone(kind: str = "JPEG", size: tuple[int, int] = (64, 48)) -> by
     return a_picture(kind, size, exif=exif)
 
 
-def a_heic(size: tuple[int, int] = (64, 48)) -> bytes:
+def a_heic(size: tuple[int, int] = (64, 48), **how: Any) -> bytes:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
-    return a_picture("HEIF", size)
+    return a_picture("HEIF", size, **how)
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
@@ -41,9 +41,9 @@ def a_bomb(side: int = 60_000) -> bytes:
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + _chunk(b"IHDR", header)
-        + _chunk(b"IDAT", zlib.compress(b"\0" * 100_000))
-        + _chunk(b"IEND", b"")
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100_000))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -51,21 +51,3 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 ELF = b"\x7fELF\x02\x01\x01" + b"\0" * 64
 EXE = b"MZ\x90\0" + b"\0" * 64
 GIF = b"GIF89a" + b"\0" * 32
-
-
-def a_pdf(extra: bytes = b"", after: bytes = b"") -> bytes:
-    return (
-        b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R " + extra + b" >>\nendobj\n"
-        b"2 0 obj\n<< /Type /Pages /Kids [] /Count 0 >>\nendobj\n"
-        b"xref\n0 3\ntrailer\n<< /Root 1 0 R /Size 3 >>\nstartxref\n0\n%%EOF\n" + after
-    )
-
-
-def with_packed(objects: bytes, entries: bytes = b"/Filter /FlateDecode") -> bytes:
-    """A PDF whose objects lie packed in a stream, as most do."""
-    packed = zlib.compress(objects)
-    stream = (
-        b"3 0 obj\n<< /Type /ObjStm /N 1 /First 4 " + entries + b" >>\nstream\n"
-        + packed + b"\nendstream\nendobj\n"
-    )  # fmt: skip
-    return a_pdf().replace(b"xref\n", stream + b"xref\n", 1)
