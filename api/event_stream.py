@@ -10,7 +10,7 @@ from fastapi import Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive, Scope, Send
 
-from api.streams import Heard, Listener
+from api.listeners import Heard, Listener
 
 SEND_WITHIN = 60  # seconds; who takes nothing for so long is gone
 HEARTBEAT = b":\n\n"

@@ -9,11 +9,11 @@ from fastapi.responses import StreamingResponse
 from api.context import Context, CurrentCaller, InContext, get_caller
 from api.documented import refusals
 from api.event_stream import HEARTBEAT, EventStream, event
+from api.listeners import Heard
 from api.problems import Problem
 from api.schemas import conversation as wire
 from api.schemas.base import Schema
 from api.schemas.paging import Id
-from api.streams import Heard
 from api.talks import READ, leave_trace, shown, talk_of
 from db.conversation import messages_after
 from domain.access import Caller

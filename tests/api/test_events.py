@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from api import streams
+from api import listeners, streams
 from api.app import create_app
 from api.context import Context
 from api.streams import BEAT, LOOK
@@ -69,7 +69,7 @@ def messages(events: list[Told]) -> list[int]:
     return [told.data["seq"] for told in events if told.event == "message"]
 
 
-async def shown(told: AsyncIterator[streams.Heard]) -> list[int]:
+async def shown(told: AsyncIterator[listeners.Heard]) -> list[int]:
     """The numbers of the messages among it, until it ends."""
     return [heard.message.seq async for heard in told if heard.message]
 
@@ -206,7 +206,7 @@ async def test_nothing_is_lost_or_twice_while_many_come_and_go(
 async def test_a_slow_listener_holds_little_and_misses_nothing(
     here: FastAPI, context: Context, talk: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "BEHIND", 4)
+    monkeypatch.setattr(listeners, "BEHIND", 4)
     async with listening(here, f"{talk.path}/events", talk.patients(context)) as stream:
         await stream.next("status")
         stream.takes.clear()
