@@ -95,6 +95,7 @@ async def have_a_nurse_call(
         context.hospital_id,
         replace(
             call,
+            excluded=(caller.account_id,),  # a nurse is not asked to call herself
             escalates_at=datetime.now(UTC) + NURSES_HAVE,
             escalates_to=Role.OPERATOR,
         ),

@@ -277,6 +277,8 @@ async def test_an_emergency_with_red_flags_is_sent_to_hospital_before_it_costs_a
     assert "胸口剧痛" in story["note"]
     assert story["note"].startswith("[chest_pain")
     assert item["queue"] == "staff-nurse"
+    async with care.context.engine.connect() as connection:
+        assert await connection.scalar(text("select excluded from work_item")) == [who[0]]
     overseen = (await care.send("GET", f"/work-items/{item['id']}", care.operator)).json()
     assert (overseen["id"], overseen["note"]) == (item["id"], None)  # until it is escalated
     async with care.context.engine.connect() as connection:
