@@ -52,7 +52,7 @@ async def rooms_to_watch(connection: AsyncConnection) -> list[Watched]:
         select(R.order_no, R.kind, R.number, R.closed_at, S.display, S.present)
         .outerjoin(S, S.order_no == R.order_no)
         .where(R.destroyed_at.is_(None))
-        .order_by(R.id)
+        .order_by(R.id, S.id)
     )
     rooms: dict[str, Watched] = {}
     for row in found:

@@ -1,6 +1,7 @@
 """A Temporal whose clock skips: the months of a lifecycle in a second of ours."""
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -37,7 +38,17 @@ NAME = "test"  # who started and worked, in recorded histories
 
 TELLS = EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED
 TOLD = EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED
-RESTING = (EventType.EVENT_TYPE_TIMER_STARTED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
+THOUGHT = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+# What a workflow may leave behind when it has thought, and that nobody works on.
+RESTING = {
+    EventType.EVENT_TYPE_TIMER_STARTED,
+    EventType.EVENT_TYPE_TIMER_CANCELED,
+    EventType.EVENT_TYPE_MARKER_RECORDED,
+    EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+    EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED,
+}
 
 Activities = Mapping[str, list[Callable[..., Any]]]  # by task queue
 
@@ -216,7 +227,10 @@ async def count_events(handle: WorkflowHandle[Any, Any], kind: "EventType.ValueT
 def at_rest(history: WorkflowHistory) -> bool:
     """Whether a workflow waits for a timer alone, its messages gone."""
     kinds = [event.event_type for event in history.events]
-    return kinds[-1] in RESTING and kinds.count(TELLS) == kinds.count(TOLD)
+    if THOUGHT not in kinds or kinds.count(TELLS) != kinds.count(TOLD):
+        return False
+    since = itertools.takewhile(lambda kind: kind != THOUGHT, reversed(kinds))
+    return RESTING.issuperset(kind for kind in since if kind != TELLS)
 
 
 async def soon(true: Callable[[], bool]) -> None:
