@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.allergy import Allergy, AllergyRecorded
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
@@ -17,7 +18,7 @@ from db.allergy import TooManyAllergies, allergies_of, record_allergy, withdraw_
 from domain.access import Action, Caller
 from domain.allergy import AllergyStatus, NewAllergy
 
-router = APIRouter(prefix="/users/me/patients/{id}/allergies", tags=["accounts"])
+router = Router(prefix="/users/me/patients/{id}/allergies", tags=["accounts"])
 
 REFUSED = ("not_authenticated", "forbidden", "not_found", "invalid")
 

@@ -3,7 +3,7 @@
 import datetime as dt
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.appointment_orders import APPOINTMENTS, appointment_order, is_paid
@@ -13,6 +13,7 @@ from api.fields import today_at
 from api.idempotency import Once, OnceOnly
 from api.orders import COMMANDED, Asked, timeline_entry
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.appointment import AppointmentOrder, NewAppointment, Note, TimelineEntry
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
@@ -29,13 +30,14 @@ from db.appointment import (
     place_in_queue,
 )
 from db.appointment import NewAppointment as NewRow
+from db.base import driver_of
 from db.journal import read_timeline
 from domain.access import Action, Caller, Capacity, Role, office
 from domain.appointment import AppointmentStatus
 from domain.order import NumberPrefix, new_number
 from workflows.commands import Command as WorkflowCommand
 
-router = APIRouter(prefix="/appointments", tags=["appointments"])
+router = Router(prefix="/appointments", tags=["appointments"])
 
 NOT_FOUND = frozenset({"patient_unknown", "schedule_unknown"})
 SEEN = refusals("not_authenticated", "not_found")
@@ -56,36 +58,48 @@ async def book_appointment(
 ) -> AppointmentOrder:
     """Take one source and hold it until `payBy`. It is paid by `POST /payments`."""
     require(caller, Action.BOOK)
-    # The common way is one statement, which is its own transaction.
-    one_statement = new.patient_id is not None and new.symptoms is None
-    opened = context.autocommit.connect() if one_statement else context.engine.begin()
-    async with opened as connection:
-        order = await _book(context, connection, caller, new, once)
+    if new.patient_id is not None and new.symptoms is None:
+        # The common way is one statement, which is its own transaction.
+        row = _row(context, caller, new, once, new.patient_id)
+        async with context.direct.connection() as driver:
+            code, order = await book(driver, row, context.booking_rules)
+        made = _made(context, code, order)
+    else:
+        async with context.engine.begin() as connection:
+            patient_id, held = await _patient(context, connection, caller, new)
+            symptoms = await _seal_symptoms(context, connection, caller, patient_id, new.symptoms)
+            row = _row(context, caller, new, once, patient_id, held=held, symptoms=symptoms)
+            code, order = await book(await driver_of(connection), row, context.booking_rules)
+            made = _made(context, code, order)  # a refusal undoes the person too
     context.doorbell.ring()
-    return appointment_order(context, order)
+    return appointment_order(context, made)
 
 
-async def _book(
+def _row(
     context: Context,
-    connection: AsyncConnection,
     caller: Caller,
     new: NewAppointment,
     once: OnceOnly,
-) -> Appointment:
-    """The order that was made, or the one made before under this key."""
-    patient_id, held = await _patient(context, connection, caller, new)
-    row = NewRow(
+    patient_id: int,
+    *,
+    held: bool = True,
+    symptoms: bytes | None = None,
+) -> NewRow:
+    return NewRow(
         hospital_id=context.hospital_id,
         account_id=caller.account_id,
         schedule_id=new.schedule_id,
         patient_id=patient_id,
         held=held,
         order_no=new_number(NumberPrefix.APPOINTMENT, today_at(context.config.hospital)),
-        symptoms=await _seal_symptoms(context, connection, caller, patient_id, new.symptoms),
+        symptoms=symptoms,
         key=once.key,
         body_hash=once.body_hash if once.key else None,
     )
-    code, order = await book(connection, row, context.booking_rules)
+
+
+def _made(context: Context, code: str, order: Appointment | None) -> Appointment:
+    """The order that was made, or the one made before under this key. Problem for a refusal."""
     context.metrics.booking(code)
     if order is None:
         raise Problem("not_found" if code in NOT_FOUND else code)

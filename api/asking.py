@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import NoReturn
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.cases import consultation_order, flags_seen
@@ -22,6 +21,7 @@ from api.gates import (
 )
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.consultation import ConsultationOrder, NewConsultation
 from db.account import (
     Patient,
@@ -47,7 +47,7 @@ from domain.hospital import Compliance, Feature
 from domain.order import NumberPrefix, new_number
 from domain.red_flags import RedFlag
 
-router = APIRouter(prefix="/consultations", tags=["consultations"])
+router = Router(prefix="/consultations", tags=["consultations"])
 
 
 @router.post(

@@ -1,12 +1,13 @@
 """Getting in and out: codes by SMS, registration, login, refresh, logout."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext
 from api.documented import refusals
 from api.limits import attempt_limit, client_address, password_limits, too_often
 from api.problems import Problem, prefers_english
+from api.routing import Router
 from api.schemas.account import (
     CodeSent,
     CodeWanted,
@@ -36,7 +37,7 @@ from domain.access import Caller
 from domain.account import CodePurpose
 from domain.message import Language
 
-router = APIRouter(prefix="/auth", tags=["accounts"])
+router = Router(prefix="/auth", tags=["accounts"])
 
 REFUSED_REFRESH = {
     RefreshRefusal.UNKNOWN: "not_authenticated",

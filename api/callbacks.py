@@ -1,6 +1,6 @@
 """What message providers tell about delivery. Believed by signature, kept once, relayed."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.datastructures import FormData
 
 from activities.gateways.twilio_sms import read_receipt
@@ -9,11 +9,12 @@ from api.context import Context, InContext
 from api.documented import refusals
 from api.forgeries import note_forgery
 from api.problems import Problem
+from api.routing import Router
 from db.message import message_delivered
 from db.outbox import promise, receive
 from domain.message import Channel
 
-router = APIRouter(prefix="/callbacks", tags=["callbacks"])
+router = Router(prefix="/callbacks", tags=["callbacks"])
 
 
 @router.post(

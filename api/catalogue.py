@@ -3,11 +3,12 @@
 from decimal import Decimal
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 
 from api.context import Context, InContext, Transaction
 from api.documented import refusals
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.catalogue import Department, Doctor, DoctorPrices
 from api.schemas.paging import Id, InPages
@@ -16,7 +17,7 @@ from db.duty import online_among
 from domain.consultation import ConsultationType
 from domain.hospital import DoctorLevel, HospitalConfig
 
-router = APIRouter(tags=["catalogue"])
+router = Router(tags=["catalogue"])
 
 
 @router.get("/departments", summary="List departments", responses=refusals("invalid"))

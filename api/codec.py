@@ -4,7 +4,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.middleware.cors import CORSMiddleware
 
 from api import errors
-from api.context import Context, get_caller, require
+from api.context import Context, caller_by, require
 from api.problems import Problem
 from db.keyring import UnknownKey
 from domain.access import Action
@@ -23,7 +23,7 @@ def codec_app(context: Context, *, loopback: bool) -> FastAPI:
     @app.post("/decode")
     async def decode(request: Request) -> Response:
         if not open_here:
-            caller = await get_caller(context, request.headers.get("authorization"))
+            caller = caller_by(context, request.headers.get("authorization"))
             require(caller, Action.DECODE_PAYLOADS)
         try:
             opened = await decode_payloads_json(codec, await request.body())

@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from fastapi import APIRouter
-
 from api.context import CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.consent import Consent, ConsentGiven, ConsentText
 from api.schemas.paging import InPages
@@ -19,7 +18,7 @@ from domain.access import Action
 from domain.account import Relation
 from domain.consent import ConsentKind
 
-router = APIRouter(tags=["consents"])
+router = Router(tags=["consents"])
 
 
 @router.get("/consents", summary="The texts to accept", responses=refusals("not_authenticated"))

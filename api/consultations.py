@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.cases import (
@@ -17,6 +17,7 @@ from api.credentials import refuse_unentitled
 from api.documented import refusals
 from api.orders import timeline_entry
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.allergy import Allergy
 from api.schemas.appointment import TimelineEntry
 from api.schemas.base import Page
@@ -47,7 +48,7 @@ from domain.consultation import (
 )
 from domain.conversation import Side
 
-router = APIRouter(prefix="/consultations", tags=["consultations"])
+router = Router(prefix="/consultations", tags=["consultations"])
 
 SEEN = refusals("not_authenticated", "not_found")
 

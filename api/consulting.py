@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from fastapi import APIRouter
-
 from api.case_commands import Writing, by_doctor, by_itself, command, reason_of, with_note
 from api.cases import CONSULTATIONS, consultation_order
 from api.context import Context, CurrentCaller, InContext
@@ -13,6 +11,7 @@ from api.file_refs import file_ids
 from api.idempotency import Once
 from api.orders import COMMANDED
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.consultation import (
     Accepting,
     AskingForEvidence,
@@ -36,7 +35,7 @@ from domain.order import Actor
 from workflows.commands import Command as ByPerson
 from workflows.commands import Switched
 
-router = APIRouter(prefix="/consultations", tags=["consultations"])
+router = Router(prefix="/consultations", tags=["consultations"])
 
 
 @router.post(

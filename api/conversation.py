@@ -4,7 +4,7 @@ import json
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -15,6 +15,7 @@ from api.idempotency import IdempotencyKey, OnceOnly, once_of
 from api.limits import too_often
 from api.middleware import MAX_BODY
 from api.problems import Problem
+from api.routing import Router
 from api.schemas import conversation as wire
 from api.schemas.paging import Id
 from api.talks import READ, ensure_consulting, files_of, leave_trace, shown, talk_of
@@ -35,7 +36,7 @@ from domain.access import Caller
 from domain.conversation import TEXT_AT_MOST, MessageType, Side
 from domain.file import FileKind
 
-router = APIRouter(tags=["conversations"])
+router = Router(tags=["conversations"])
 
 PER_MINUTE = 120  # messages of one account
 WORDS: dict[str, Any] = {

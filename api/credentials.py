@@ -1,12 +1,12 @@
 """What entitles a doctor to practise (执业资质): kept by operators, asked before any case."""
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.fields import today_at
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.credential import Credential, CredentialWanted
 from api.schemas.paging import Id
 from db.credential import (
@@ -21,7 +21,7 @@ from domain.access import Action, Role
 from domain.credential import Credential as Entitlement
 from domain.credential import CredentialRefusal, refusal
 
-router = APIRouter(prefix="/doctors/{id}/credential", tags=["credentials"])
+router = Router(prefix="/doctors/{id}/credential", tags=["credentials"])
 
 REFUSED = ("not_authenticated", "forbidden", "not_found", "invalid")
 

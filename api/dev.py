@@ -6,7 +6,7 @@ These routes are not made at all unless HOSPITAL_ENV is dev and the API is bound
 import datetime as dt
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import Path, Query
 from pydantic import Field
 
 from activities.gateways.payment import GatewayRefused, GatewayUnavailable
@@ -16,6 +16,7 @@ from api.documented import refusals
 from api.fields import shown_phone, to_e164
 from api.phone_calls import announce
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Duration, Money, Schema
 from api.schemas.phone_call import PhoneCall
 from db.message import sent_messages
@@ -25,7 +26,7 @@ from runtime.demo import demo_accounts, load_demo
 
 LONGEST_DELAY = dt.timedelta(days=1)
 
-router = APIRouter(prefix="/dev", tags=["development"])
+router = Router(prefix="/dev", tags=["development"])
 
 
 class DemoLogin(Schema):

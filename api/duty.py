@@ -4,18 +4,18 @@ Only this request counts as being seen. An app that fetches messages in a pocket
 an open event stream makes none, and a write beside every request would be paid for by all of them.
 """
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, doctor_of
 from api.credentials import refuse_unentitled
 from api.documented import refusals
+from api.routing import Router
 from api.schemas.duty import Duty, DutyWanted
 from db.duty import duty_of, set_duty
 from domain.access import Action
 from domain.duty import HEARTBEAT
 
-router = APIRouter(prefix="/doctors/me/duty", tags=["duty"])
+router = Router(prefix="/doctors/me/duty", tags=["duty"])
 
 
 @router.get("", summary="Am I on duty", responses=refusals("not_authenticated", "forbidden"))

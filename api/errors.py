@@ -1,10 +1,10 @@
 """Turns whatever goes wrong into a problem document: never a stack trace, never another's data."""
 
+import psycopg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from psycopg import errors as pg
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
@@ -33,6 +33,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(InterfaceError, _database_away)
     app.add_exception_handler(PoolTimeout, _database_away)
     app.add_exception_handler(DBAPIError, _database_error)
+    app.add_exception_handler(psycopg.Error, _driver_error)
     app.add_exception_handler(Shredded, _shredded)
     app.add_exception_handler(Exception, _fault)
 
@@ -74,9 +75,22 @@ async def _database_away(request: Request, error: Exception) -> JSONResponse:
 
 async def _database_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, DBAPIError)
-    if error.connection_invalidated or isinstance(error.orig, pg.OperationalError):
+    if error.connection_invalidated:
         return await _database_away(request, error)
-    if isinstance(error.orig, pg.DataError):
+    return await _by_cause(request, error, error.orig)
+
+
+async def _driver_error(request: Request, error: Exception) -> JSONResponse:
+    """Where SQLAlchemy is not between."""
+    return await _by_cause(request, error, error)
+
+
+async def _by_cause(
+    request: Request, error: Exception, cause: BaseException | None
+) -> JSONResponse:
+    if isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return await _database_away(request, error)
+    if isinstance(cause, psycopg.DataError):
         # A number beyond bigint, a NUL in a text: nothing has such an id.
         return answer(request, Problem("invalid", errors=[_out_of_range(request)]))
     return await _fault(request, error)

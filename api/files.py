@@ -5,16 +5,17 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import Header, Query, Request
 from fastapi.responses import StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.gateways.storage import Missing, StorageAway
-from api.context import Context, CurrentCaller, InContext, get_caller
+from api.context import Context, CurrentCaller, InContext, caller_by
 from api.documented import refusals
 from api.file_refs import signed_link
 from api.idempotency import IdempotencyKey
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.file import StoredFile
 from api.schemas.paging import Id
 from api.uploads import documented_form, keep_upload, once_for, read_form
@@ -37,7 +38,7 @@ from domain.file import FileKind
 from domain.order import Actor
 
 log = structlog.get_logger(__name__)
-router = APIRouter(prefix="/files", tags=["files"])
+router = Router(prefix="/files", tags=["files"])
 
 PURPOSE = re.compile(r"[a-z][a-z_]{0,31}")
 ENDINGS = {FileKind.JPEG: "jpg", FileKind.PNG: "png", FileKind.WEBP: "webp", FileKind.PDF: "pdf"}
@@ -160,7 +161,7 @@ async def _reader(
     signature: str | None,
 ) -> Caller:
     if signature is None:
-        return await get_caller(context, authorization)
+        return caller_by(context, authorization)
     link = context.passes.read(signature, f"file/{id}")
     if int(link.expires_at.timestamp()) != expires:
         raise Problem("bad_signature")

@@ -3,17 +3,18 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from temporalio.service import RPCError
 
 from api.context import Context, InContext
+from api.routing import Router
 from db.migrate import is_current
 from runtime.metrics import render
 
-router = APIRouter(tags=["health"])
+router = Router(tags=["health"])
 
 TEMPORAL_ANSWERS_WITHIN = timedelta(seconds=1)
 

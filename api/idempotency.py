@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from api.context import CurrentCaller
+from api.context import caller_by, context_of
 from api.problems import Problem
 from db.idempotency import (
     IdempotencyMismatch,
@@ -89,9 +89,8 @@ class OnceOnly:
         return hashlib.sha256(f"refused\0{self.key}\0{self.body_hash.hex()}".encode()).hexdigest()
 
 
-async def get_once(
-    request: Request, caller: CurrentCaller, idempotency_key: IdempotencyKey = None
-) -> OnceOnly:
+async def get_once(request: Request, idempotency_key: IdempotencyKey = None) -> OnceOnly:
+    caller = caller_by(context_of(request), request.headers.get("authorization"))
     return once_of(request, caller, idempotency_key, await request.body())
 
 

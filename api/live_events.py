@@ -3,14 +3,15 @@
 from datetime import timedelta
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 from fastapi.responses import StreamingResponse
 
-from api.context import Context, CurrentCaller, InContext, get_caller
+from api.context import Context, CurrentCaller, InContext, caller_by
 from api.documented import refusals
 from api.event_stream import HEARTBEAT, EventStream, event
 from api.listeners import Heard
 from api.problems import Problem
+from api.routing import Router
 from api.schemas import conversation as wire
 from api.schemas.base import Schema
 from api.schemas.paging import Id
@@ -20,7 +21,7 @@ from domain.access import Caller
 from domain.consultation import ConsultationStatus
 from domain.conversation import Cursor
 
-router = APIRouter(tags=["conversations"])
+router = Router(tags=["conversations"])
 
 TICKET_VALID = timedelta(seconds=60)
 EVENTS = "events"
@@ -94,7 +95,7 @@ def _cursor(text: str | None) -> Cursor:
 
 async def _listener(context: Context, authorization: str | None, ticket: str | None) -> Caller:
     if ticket is None:
-        return await get_caller(context, authorization)
+        return caller_by(context, authorization)
     caller = context.passes.read(ticket, EVENTS).caller
     if context.revocations.ended(caller.session_id):
         raise Problem("session_revoked")

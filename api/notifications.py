@@ -2,16 +2,15 @@
 
 import datetime as dt
 
-from fastapi import APIRouter
-
 from api.context import Context, CurrentCaller, InContext, Transaction
 from api.documented import refusals
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page, Schema
 from api.schemas.paging import Id, InPages
 from db.message import FeedItem, mark_read, read_feed
 
-router = APIRouter(prefix="/notifications", tags=["notifications"])
+router = Router(prefix="/notifications", tags=["notifications"])
 
 
 class Notification(Schema):

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 
 from api.appointment_orders import APPOINTMENTS
 from api.cases import CONSULTATIONS
@@ -16,6 +16,7 @@ from api.idempotency import Once, OnceOnly
 from api.orders import COMMANDED, Asked, Orders, keep_note
 from api.problems import Problem, prefers_english
 from api.rescheduling import SLOT
+from api.routing import Router
 from api.schemas.appointment import AppointmentOrder, ExtendOrder, OperatorReason
 from api.schemas.base import Page
 from api.schemas.consultation import ConsultationOrder
@@ -35,7 +36,7 @@ from domain.order import OrderKind, kind_of
 from workflows.commands import Command as ByPerson
 from workflows.commands import Extend, Reassigned, Reschedule
 
-router = APIRouter(prefix="/ops/orders", tags=["operations"])
+router = Router(prefix="/ops/orders", tags=["operations"])
 
 AnyOrder = AppointmentOrder | ConsultationOrder
 KINDS: dict[OrderKind, Orders[Any]] = {

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import structlog
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy.ext.asyncio import AsyncConnection
 from temporalio.client import WorkflowUpdateRPCTimeoutOrCancelledError
@@ -30,6 +30,7 @@ from api.fields import today_at
 from api.forgeries import note_forgery
 from api.idempotency import Once, OnceOnly
 from api.problems import KINDS, Problem, answer
+from api.routing import Router
 from api.schemas.base import Schema
 from api.schemas.payment import NewPayment, Payment, Refund
 from api.schemas.payment import Payer as NewPayer
@@ -50,7 +51,7 @@ from domain.order import NumberPrefix, OrderKind, kind_of, new_number
 from domain.payment import PaymentStatus, Settlement
 
 log = structlog.get_logger(__name__)
-router = APIRouter(prefix="/payments", tags=["payments"])
+router = Router(prefix="/payments", tags=["payments"])
 
 PayParams = Mapping[str, str] | None
 RULES = {OrderKind.APPOINTMENT: APPOINTMENT, OrderKind.CONSULTATION: CONSULTATION}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import structlog
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import Path, Request, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from activities.gateways.twilio_script import CallScript
@@ -19,6 +19,7 @@ from api.callbacks import signed_form
 from api.context import Context, InContext
 from api.documented import refusals
 from api.problems import Problem
+from api.routing import Router
 from db.outbox import promise, receive
 from db.phone_call import (
     PhoneCall,
@@ -35,7 +36,7 @@ from domain.phone_call import CallEnded, CallStatus
 from runtime.gateways import CALLS
 
 log = structlog.get_logger(__name__)
-router = APIRouter(prefix="/callbacks/twilio/calls", tags=["callbacks"])
+router = Router(prefix="/callbacks/twilio/calls", tags=["callbacks"])
 REFUSALS = refusals("bad_signature", "malformed", "not_found", "invalid")
 
 CallNo = Annotated[str, Path(alias="callNo", pattern="^T[0-9]{6}[0-9A-Z]{12}$")]

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.appointment_orders import APPOINTMENTS, person_of, stake_of, symptoms_of
@@ -14,6 +14,7 @@ from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once, OnceOnly
 from api.problems import Problem
+from api.routing import Router
 from api.schedules import wanted_days
 from api.schemas.base import Page
 from api.schemas.paging import Day, Id, InPages
@@ -46,7 +47,7 @@ from db.appointment import (
 from domain.access import APPOINTMENT, Action, Caller, Capacity, office
 from domain.appointment import AppointmentStatus
 
-router = APIRouter(tags=["queue"])
+router = Router(tags=["queue"])
 
 REFUSED = refusals("not_authenticated", "forbidden")
 CALLED = (

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import date
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
@@ -14,6 +14,7 @@ from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Day, InPages
 from api.schemas.reconciliation import (
@@ -28,7 +29,7 @@ from db.outbox import promise
 from db.reconciliation import Found, Run, differences_of, list_runs, runs_of
 from domain.access import Action
 
-router = APIRouter(prefix="/ops/reconciliation", tags=["reconciliation"])
+router = Router(prefix="/ops/reconciliation", tags=["reconciliation"])
 
 COLUMNS = (
     "channel", "code", "kind", "number", "payment_no", "order_no", "bill_amount", "books_amount",

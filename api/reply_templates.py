@@ -1,12 +1,12 @@
 """A doctor's own reply templates (常用回复)."""
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, doctor_of
 from api.documented import refusals
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.reply_template import ReplyTemplate, ReplyTemplateWanted
@@ -19,7 +19,7 @@ from db.reply_template import (
 )
 from domain.access import Action
 
-router = APIRouter(prefix="/doctors/me/reply-templates", tags=["reply templates"])
+router = Router(prefix="/doctors/me/reply-templates", tags=["reply templates"])
 
 REFUSED = ("not_authenticated", "forbidden")
 

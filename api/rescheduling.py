@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter
-
 from api.appointment_orders import APPOINTMENTS
 from api.context import Context, CurrentCaller, InContext
 from api.documented import refusals
 from api.idempotency import Once, OnceOnly
 from api.orders import COMMANDED, Asked
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.appointment import AppointmentOrder
 from api.schemas.paging import Id
 from api.schemas.stop import ChooseAfterStop, Reschedule, StopChoice
@@ -17,7 +16,7 @@ from domain.access import Action
 from workflows.commands import Command as ByPerson
 from workflows.commands import Reschedule as ToSlot
 
-router = APIRouter(prefix="/appointments", tags=["appointments"])
+router = Router(prefix="/appointments", tags=["appointments"])
 
 SLOT = refusals(
     "not_authenticated", "forbidden", "not_found", "not_allowed", "invalid", "slot_full",

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Day, Id, InPages
 from api.schemas.schedule import (
@@ -43,7 +44,7 @@ from domain.access import Action, Caller, Role
 from domain.hospital import HospitalConfig
 from domain.schedule import MAX_BATCH_SOURCES, MAX_LISTED_DAYS, Skipped, days_on, expand
 
-router = APIRouter(prefix="/schedules", tags=["schedules"])
+router = Router(prefix="/schedules", tags=["schedules"])
 
 
 async def wanted_days(

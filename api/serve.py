@@ -6,10 +6,10 @@ import resource
 import socket
 from contextlib import AsyncExitStack, suppress
 
+import psycopg
 import uvicorn
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from activities.file import Files
 from api.app import create_app
@@ -28,6 +28,7 @@ from runtime.red_flags import load_red_flags
 from runtime.temporal import connect
 
 POOL = 8  # connections to PostgreSQL: more only queue up inside it
+DIRECT = 8  # beside them, for what is one statement
 FILES = 16_384  # open at a time, sockets among them
 GOODBYE = 10  # seconds that requests under way get at the end
 
@@ -67,7 +68,7 @@ async def _serve(args: argparse.Namespace) -> int:
             forwarded_allow_ips=list(entry.settings.trusted_proxies),
             server_header=False,
         )
-        await warm(context.engine)
+        await warm(context)
         settle_garbage()
         server = Server(config, context.streams)
         await server.serve([bound] if bound else None)
@@ -86,18 +87,23 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-async def warm(engine: AsyncEngine) -> None:
+async def warm(context: Context) -> None:
     """Open every connection before somebody waits for one. Without a database the API starts too,
     and says so at `/readyz`."""
-    with suppress(SQLAlchemyError):
+    with suppress(SQLAlchemyError, psycopg.OperationalError):
         async with AsyncExitStack() as stack:
             for _ in range(POOL):
-                await stack.enter_async_context(engine.connect())
+                await stack.enter_async_context(context.engine.connect())
+            for _ in range(DIRECT):
+                await stack.enter_async_context(context.direct.connection())
 
 
 async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
     engine = entry.engine(pool_size=POOL)
     stack.push_async_callback(engine.dispose)
+    direct = entry.driver_pool(size=DIRECT)
+    await direct.open()
+    stack.push_async_callback(direct.close)
     client = await connect(entry.settings.temporal, entry.keyring, process="api")
     lifetime = entry.config.policies.accounts.access_token
     of_links = entry.config.policies.files.link_valid  # a login that ended ends its links too
@@ -107,6 +113,7 @@ async def open_context(entry: Entry, stack: AsyncExitStack) -> Context:
         settings=entry.settings,
         config=entry.config,
         engine=engine,
+        direct=direct,
         keyring=entry.keyring,
         lifecycles=TemporalLifecycles(client, engine, entry.config),
         payments=open_payments(entry.settings, entry.config, stack),

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path
+from fastapi import Path
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.commands import Command, carry_out
@@ -13,6 +13,7 @@ from api.fields import today_at
 from api.idempotency import Once, OnceOnly
 from api.orders import COMMANDED
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.appointment import OperatorReason
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
@@ -33,7 +34,7 @@ from domain.access import Action, Caller, Capacity
 from domain.order import NumberPrefix, new_number
 from workflows.commands import Command as ByPerson
 
-router = APIRouter(tags=["stop-clinic"])
+router = Router(tags=["stop-clinic"])
 
 SEEN = refusals("not_authenticated", "forbidden", "not_found", "unavailable")
 StopNo = Annotated[str, Path(alias="stopNo", min_length=1, max_length=64)]

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.work_item import Appeal, Suspension
@@ -19,7 +19,7 @@ from domain.access import Action, Caller, Capacity
 from domain.order import Actor
 from domain.work_item import WorkItemKind, WorkItemStatus, for_desk
 
-router = APIRouter(prefix="/users/me/suspensions", tags=["accounts"])
+router = Router(prefix="/users/me/suspensions", tags=["accounts"])
 
 
 @router.get("", summary="My suspensions", responses=refusals("not_authenticated", "forbidden"))

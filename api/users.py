@@ -2,7 +2,6 @@
 
 from datetime import date
 
-from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
@@ -10,6 +9,7 @@ from api.documented import refusals
 from api.fields import today_at
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.account import Patient, PatientAdded, Preferences, User
 from api.schemas.base import Page
 from api.schemas.paging import InPages
@@ -26,7 +26,7 @@ from domain.access import Action, Caller
 from domain.account import age_on
 from domain.message import Channel, Language
 
-router = APIRouter(prefix="/users/me", tags=["accounts"])
+router = Router(prefix="/users/me", tags=["accounts"])
 
 
 @router.get("", summary="Who am I", responses=refusals("not_authenticated"))

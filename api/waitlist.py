@@ -2,13 +2,14 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.context import Context, CurrentCaller, InContext, Transaction, require
 from api.documented import refusals
 from api.idempotency import Once
 from api.problems import Problem
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.waitlist import JoinWaitlist, WaitlistEntry
@@ -18,7 +19,7 @@ from db.waitlist import WantedPlace, find_entry, join_waitlist, leave_waitlist, 
 from domain.access import Action, Caller
 from domain.waitlist import WaitlistStatus
 
-router = APIRouter(tags=["waitlist"])
+router = Router(tags=["waitlist"])
 
 NOT_FOUND = frozenset({"patient_unknown", "schedule_unknown"})
 

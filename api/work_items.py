@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.commands import Command, allow, carry_out
@@ -14,6 +14,7 @@ from api.documented import refusals
 from api.idempotency import Once, OnceOnly
 from api.orders import timeline_entry
 from api.problems import Problem, prefers_english
+from api.routing import Router
 from api.schemas.base import Page
 from api.schemas.paging import Id, InPages
 from api.schemas.work_item import Decision, Reassignment, WorkItem, WorkItemStory
@@ -27,7 +28,7 @@ from domain.work_item import WorkItemKind, WorkItemStatus, holder, next_step, ro
 from workflows.commands import Decide, Reassign, StaffCommand
 from workflows.queues import STAFF, staff_queue
 
-router = APIRouter(prefix="/work-items", tags=["work items"])
+router = Router(prefix="/work-items", tags=["work items"])
 
 COMMANDED = (
     "not_authenticated", "forbidden", "not_found", "not_allowed", "wrong_role", "invalid",

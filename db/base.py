@@ -2,8 +2,10 @@
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+import psycopg
+from psycopg_pool import AsyncConnectionPool
 from sqlalchemy import (
     BigInteger,
     DateTime,
@@ -20,6 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Fields = dict[str, Any]
+Driver = psycopg.AsyncConnection[Any]
+DriverPool = AsyncConnectionPool[Driver]
+WAIT = 3.0  # seconds for a connection, before whoever asks is told to come again
 
 
 class Base(DeclarativeBase):
@@ -70,3 +75,40 @@ def engine_for(
         pool_pre_ping=False,  # a lost connection shows in the call itself, which answers 503
         connect_args={"connect_timeout": 5, "options": f"-c timezone={time_zone}"},
     )
+
+
+def driver_pool_for(
+    database_url: str,
+    *,
+    size: int,
+    least: int = 0,
+    time_zone: str = "Asia/Shanghai",
+    wait: float = WAIT,
+) -> DriverPool:
+    """Connections without SQLAlchemy, on which each statement is its own transaction. Not open yet.
+
+    For what is asked so often that 0.3 ms of CPU a statement count (decision 23). `least` of them
+    are kept open. Raises psycopg.OperationalError while PostgreSQL is away: at once on a connection
+    that breaks, after `wait` seconds where none can be made.
+    """
+    return AsyncConnectionPool(
+        database_url,
+        connection_class=psycopg.AsyncConnection,
+        kwargs={
+            "autocommit": True,
+            "connect_timeout": 5,
+            "options": f"-c timezone={time_zone}",
+        },
+        min_size=least,
+        max_size=size,
+        timeout=wait,
+        # Gives up soon, and begins again with whoever asks next: the pauses between attempts
+        # double, and nobody waits for minutes after PostgreSQL is back.
+        reconnect_timeout=wait,
+        open=False,
+    )
+
+
+async def driver_of(connection: AsyncConnection) -> Driver:
+    """What lies beneath, in the same transaction."""
+    return cast(Driver, (await connection.get_raw_connection()).driver_connection)

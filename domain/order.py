@@ -28,7 +28,8 @@ class NumberPrefix(StrEnum):
 
 def new_number(prefix: NumberPrefix, today: date) -> str:
     """`A261122` and twelve random characters (60 bits): it can be neither guessed nor counted."""
-    tail = "".join(secrets.choice(ALPHABET) for _ in range(12))
+    drawn = secrets.randbits(60)
+    tail = "".join(ALPHABET[drawn >> shift & 31] for shift in range(0, 60, 5))
     return f"{prefix}{today:%y%m%d}{tail}"
 
 

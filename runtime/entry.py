@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from db.base import engine_for
+from db.base import DriverPool, driver_pool_for, engine_for
 from db.keyring import Keyring
 from domain.hospital import HospitalConfig
 from runtime.config import load_config
@@ -29,6 +29,15 @@ class Entry:
         return engine_for(
             self.settings.database_url,
             pool_size=pool_size,
+            time_zone=self.config.hospital.time_zone,
+        )
+
+    def driver_pool(self, *, size: int) -> DriverPool:
+        """Not open yet; all of it is kept open then."""
+        return driver_pool_for(
+            self.settings.database_url,
+            size=size,
+            least=size,
             time_zone=self.config.hospital.time_zone,
         )
 

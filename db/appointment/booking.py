@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from psycopg.rows import dict_row
 
-from db.appointment.orders import Appointment, appointment_of
+from db.appointment.orders import COLUMNS, Appointment
 from db.appointment.rules import BookingRules
+from db.base import Driver
 
 
 @dataclass(frozen=True)
@@ -22,28 +22,30 @@ class NewAppointment:
     body_hash: bytes | None
 
 
-BOOK = text(
-    """select b.code, o.*
-         from book_appointment(
-                  :hospital_id, :account_id, :schedule_id, :patient_id, :held, :order_no,
-                  cast(:fees as jsonb), cast(:terms as jsonb), cast(:rules as jsonb),
-                  :symptoms, :key, :body_hash) b
-         left join lateral read_appointment(
-                  case when b.code in ('booked', 'repeated') then b.order_no end) o on true"""
-)
+# For the driver itself: of all statements this one is asked most, and at the same moment.
+BOOK = """
+    select b.code, o.*
+      from book_appointment(
+               %(hospital_id)s, %(account_id)s, %(schedule_id)s, %(patient_id)s, %(held)s,
+               %(order_no)s, cast(%(fees)s as jsonb), cast(%(terms)s as jsonb),
+               cast(%(rules)s as jsonb), %(symptoms)s, %(key)s, %(body_hash)s) b
+      left join lateral read_appointment(
+               case when b.code in ('booked', 'repeated') then b.order_no end) o on true"""
 
 
 async def book(
-    connection: AsyncConnection, new: NewAppointment, rules: BookingRules
+    driver: Driver, new: NewAppointment, rules: BookingRules
 ) -> tuple[str, Appointment | None]:
     """Take one source and write the order with the promise of its workflow: all or nothing.
 
     Answers a code and, for `booked` and `repeated`, the order; any other code is a refusal and
     nothing was written.
     """
-    row = (
-        await connection.execute(
+    async with driver.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(
             BOOK, {**vars(new), "fees": rules.fees, "terms": rules.terms, "rules": rules.rules}
         )
-    ).one()
-    return row.code, appointment_of(row) if row.order_no is not None else None
+        [row] = await cursor.fetchall()
+    if row["order_no"] is None:
+        return row["code"], None
+    return row["code"], Appointment(**{name: row[name] for name in COLUMNS})

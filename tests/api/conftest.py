@@ -7,7 +7,7 @@ import pytest
 
 from api.context import Context
 from db.keyring import Keyring
-from tests.support.api import RememberedSms, client_of, make_context
+from tests.support.api import RememberedSms, client_of, close_context, make_context
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ async def context(
 ) -> AsyncIterator[Context]:
     context = await make_context(database_url, keyring, sms=sms)
     yield context
-    await context.engine.dispose()
+    await close_context(context)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from tests.support.api import (
     PASSWORD,
     RememberedSms,
     client_of,
+    close_context,
     hospital_config,
     make_context,
     registered,
@@ -76,7 +77,7 @@ async def with_policy(
     context = await make_context(database_url, keyring, hospital_config(policy), sms=sms)
     async with client_of(context) as client:
         yield context, client
-    await context.engine.dispose()
+    await close_context(context)
 
 
 # Codes by SMS
@@ -495,7 +496,7 @@ async def test_a_hash_of_older_parameters_is_made_anew_at_login(
             assert (await log_in(client_today, password=PASSWORD)).status_code == 200
             [(stored,)] = await run_sql(today, "select password_hash from account")
             assert "m=16,t=2" in stored
-    await today.engine.dispose()
+    await close_context(today)
 
 
 # Refresh and logout

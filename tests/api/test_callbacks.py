@@ -13,7 +13,7 @@ from api.limits import FORGERIES_AUDITED
 from db.keyring import Keyring
 from domain.message import Template
 from runtime.settings import TwilioSettings
-from tests.support.api import client_of, make_context, refused
+from tests.support.api import client_of, close_context, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.messages import Provider, by, messages_of
 from tests.support.phones import PUBLIC
@@ -29,7 +29,7 @@ URL = f"{PUBLIC}/api/hospital/callbacks/twilio"
 async def context(database_url: str, keyring: Keyring) -> AsyncIterator[Context]:
     made = await make_context(database_url, keyring)
     yield replace(made, settings=replace(made.settings, twilio=TWILIO, public_url=PUBLIC))
-    await made.engine.dispose()
+    await close_context(made)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from api.app import create_app
 from db.keyring import Keyring
 from domain.access import Role
 from runtime.codec import SealingCodec
-from tests.support.api import as_caller, make_context, refused
+from tests.support.api import as_caller, close_context, make_context, refused
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ def house(database_url: str, keyring: Keyring):  # type: ignore[no-untyped-def]
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://house.test") as client:
             yield client, headers
-        await context.engine.dispose()
+        await close_context(context)
 
     return opened_house
 

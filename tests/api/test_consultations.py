@@ -26,6 +26,7 @@ from domain.hospital import (
 from tests.support.api import (
     as_caller,
     client_of,
+    close_context,
     hospital_config,
     id_card,
     make_context,
@@ -63,7 +64,7 @@ async def care(database_url: str, keyring: Keyring) -> AsyncIterator[Care]:
     context = await opened(database_url, keyring, config_of())
     async with client_of(context) as client:
         yield await Care.opened(client, context)
-    await context.engine.dispose()
+    await close_context(context)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def lawful(database_url: str, keyring: Keyring) -> AsyncIterator[Care]:
     context = await opened(database_url, keyring, config_of(Compliance.CN_2022))
     async with client_of(context) as client:
         yield await Care.opened(client, context)
-    await context.engine.dispose()
+    await close_context(context)
 
 
 Who = tuple[int, int]  # account, person

@@ -6,7 +6,7 @@ import pytest
 from activities.gateways.voice import ConsoleVoice
 from api.context import Context
 from db.keyring import Keyring
-from tests.support.api import client_of, make_context, refused
+from tests.support.api import client_of, close_context, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.phones import Pair, RememberedVoice
 
@@ -86,7 +86,7 @@ async def test_outside_development_there_is_no_such_route(
     async with client_of(context) as client:
         answer = await client.post("/dev/calls/T2611220000000000AA/end", json={"outcome": "talked"})
     assert refused(answer) == (404, "not_found")
-    await context.engine.dispose()
+    await close_context(context)
 
 
 async def test_the_development_outbox_shows_whom_the_console_would_ring(

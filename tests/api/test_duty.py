@@ -12,7 +12,14 @@ from api.context import Context
 from db.keyring import Keyring
 from domain.access import Role
 from domain.hospital import Compliance
-from tests.support.api import as_caller, client_of, hospital_config, make_context, refused
+from tests.support.api import (
+    as_caller,
+    client_of,
+    close_context,
+    hospital_config,
+    make_context,
+    refused,
+)
 from tests.support.care import Care
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +48,7 @@ async def lawful(database_url: str, keyring: Keyring) -> AsyncIterator[Care]:
     context = await make_context(database_url, keyring, config)
     async with client_of(context) as client:
         yield await Care.opened(client, context)
-    await context.engine.dispose()
+    await close_context(context)
 
 
 # Duty

@@ -22,7 +22,7 @@ from domain.access import Caller, Role
 from domain.consultation import ConsultationStatus
 from domain.conversation import Cursor, Side
 from runtime.background import running
-from tests.support.api import as_caller, client_to, make_context, refused
+from tests.support.api import as_caller, client_to, close_context, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.talks import Conversation, Told, listening
 
@@ -54,7 +54,7 @@ async def there(database_url: str, keyring: Keyring) -> AsyncIterator[FastAPI]:
     context = await make_context(database_url, keyring)
     async with process(context) as app:
         yield app
-    await context.engine.dispose()
+    await close_context(context)
 
 
 async def write(app: FastAPI, talk: Conversation, side: Side, content: str) -> None:
@@ -536,7 +536,7 @@ async def test_streams_hold_no_connection(
                 await stream.next("status")
         pool = context.engine.pool
         assert pool.checkedout() == 0  # type: ignore[attr-defined]
-    await context.engine.dispose()
+    await close_context(context)
 
 
 # Who may come

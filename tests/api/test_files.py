@@ -18,7 +18,7 @@ from db.keyring import Keyring
 from domain.access import Caller, Role, Stake
 from domain.hospital import FilePolicy, Policies
 from tests.support import bombs
-from tests.support.api import as_caller, client_of, make_context, refused
+from tests.support.api import as_caller, client_of, close_context, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.documents import a_pdf, a_zip_too
 from tests.support.pictures import (
@@ -255,7 +255,7 @@ async def strict(database_url: str, context: Context) -> AsyncIterator[Context]:
     config = replace(context.config, policies=Policies(files=SMALL))
     made = await make_context(database_url, context.keyring, config)
     yield made
-    await made.engine.dispose()
+    await close_context(made)
 
 
 async def test_a_large_file_is_refused_before_it_is_read_whole(
@@ -315,7 +315,7 @@ async def test_a_storage_that_is_away_is_503_and_leaves_nothing_shown(
             storage.objects.clear()
             assert refused(await client.get(file["url"])) == (503, "unavailable")
     finally:
-        await made.engine.dispose()
+        await close_context(made)
 
 
 async def test_a_shredded_file_is_gone(

@@ -8,7 +8,7 @@ import pytest
 from api.context import Context
 from db.keyring import Keyring
 from domain.access import Role
-from tests.support.api import as_caller, client_of, make_context, refused
+from tests.support.api import as_caller, client_of, close_context, make_context, refused
 from tests.support.booking import Clinic, without_appointments
 
 pytestmark = pytest.mark.anyio
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 async def closed(database_url: str, keyring: Keyring) -> AsyncIterator[Context]:
     context = await make_context(database_url, keyring, without_appointments())
     yield context
-    await context.engine.dispose()
+    await close_context(context)
 
 
 @pytest.fixture

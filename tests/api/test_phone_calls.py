@@ -14,7 +14,7 @@ from api.context import Context
 from db.keyring import Keyring
 from db.phone_call import PhoneCall, calls_of
 from runtime.settings import TwilioSettings
-from tests.support.api import client_of, make_context, refused
+from tests.support.api import client_of, close_context, make_context, refused
 from tests.support.booking import Clinic
 from tests.support.consulting import Practice
 from tests.support.phones import (
@@ -38,7 +38,7 @@ TWILIO = TwilioSettings(ACCOUNT_SID, AUTH_TOKEN, None, None, HOSPITALS_NUMBER, N
 async def context(database_url: str, keyring: Keyring) -> AsyncIterator[Context]:
     made = await make_context(database_url, keyring)
     yield replace(made, settings=replace(made.settings, twilio=TWILIO, public_url=PUBLIC))
-    await made.engine.dispose()
+    await close_context(made)
 
 
 @pytest.fixture

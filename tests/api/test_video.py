@@ -16,7 +16,7 @@ from db.keyring import Keyring
 from db.video import close_room
 from domain.video import SESSION_LIVES, turn_credentials
 from runtime.settings import VideoSettings
-from tests.support.api import make_context
+from tests.support.api import close_context, make_context
 from tests.support.video import VideoInMemory
 
 pytestmark = pytest.mark.anyio
@@ -45,7 +45,7 @@ async def context(
     made = await make_context(database_url, keyring)
     settings = replace(made.settings, video=SETTINGS)
     yield replace(made, settings=settings, video=video)
-    await made.engine.dispose()
+    await close_context(made)
 
 
 async def ask(context: Context, account_id: int = 7, role: str = "patient") -> VideoSession:

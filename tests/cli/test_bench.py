@@ -25,7 +25,7 @@ from cli.bench.target import BenchError, Target, database_of, find_target
 from db.catalogue import load_config
 from db.keyring import Keyring, create_keyring
 from domain.account import person_refusal
-from tests.support.api import a_client, hospital_config, make_context
+from tests.support.api import a_client, close_context, hospital_config, make_context
 from tests.support.gateway import serve
 
 pytestmark = pytest.mark.anyio
@@ -223,7 +223,7 @@ async def bench(
         target = Target(found.host, found.port, found.settings, hospital_config(), keyring)
         client = await a_client(keyring)
         yield Bench(target, plan, engine, client, bookable_days(target, plan))
-    await context.engine.dispose()
+    await close_context(context)
 
 
 async def test_every_case_is_measured_and_adds_up(

@@ -15,7 +15,7 @@ from cli.bench.processes import resident, serving
 from cli.bench.target import Target, find_target
 from db.catalogue import load_config
 from db.keyring import Keyring, create_keyring
-from tests.support.api import hospital_config, make_context
+from tests.support.api import close_context, hospital_config, make_context
 from tests.support.gateway import serve
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ async def target(
         )
         yield Target(found.host, found.port, found.settings, hospital_config(), keyring)
         context.streams.close()
-    await context.engine.dispose()
+    await close_context(context)
 
 
 async def test_everything_that_is_sent_is_heard(

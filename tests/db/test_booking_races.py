@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from db.account import hold_patient
 from db.appointment import BookingRules, NewAppointment, book, move_order
+from db.base import driver_of
 from db.keyring import Keyring
 from db.schedule import BelowUsed, change_schedule
 from db.stop_clinic import NewStop, mark_affected, stop_clinic
@@ -118,7 +119,7 @@ async def test_written_out_with_a_new_phone_and_by_id_at_once_do_not_deadlock(
             await asyncio.sleep(0)  # as the route, which computes here
             number = new_number(NumberPrefix.APPOINTMENT, date(2026, 11, 22))
             new = NewAppointment(1, who[0], slots[n % 6], held.id, True, number, None, None, None)
-            return (await book(connection, new, rules))[0]
+            return (await book(await driver_of(connection), new, rules))[0]
 
     async def by_id(n: int) -> str:
         return (await clinic.book(who, slots[n % 6]))[0]

@@ -19,7 +19,7 @@ from db.keyring import Keyring
 from db.video import close_room
 from runtime.embedded_janus import EmbeddedJanus
 from runtime.settings import VideoSettings
-from tests.support.api import make_context
+from tests.support.api import close_context, make_context
 from tests.support.peers import Peer, Refused
 from tests.support.video import running_janus
 from workers.video import VideoWatcher
@@ -87,7 +87,7 @@ async def practice(
     context = replace(made, settings=replace(made.settings, video=settings), video=video)
     yield Practice(context, video, VideoWatcher(engine, keyring, video, settled=timedelta(0)))
     await video.aclose()
-    await made.engine.dispose()
+    await close_context(made)
 
 
 @asynccontextmanager

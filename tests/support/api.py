@@ -24,7 +24,7 @@ from api.passwords import Passwords
 from api.revocations import Revocations
 from api.streams import Streams
 from api.tokens import AccessTokens
-from db.base import engine_for
+from db.base import driver_pool_for, engine_for
 from db.keyring import Keyring
 from domain.access import Caller, Role
 from domain.hospital import AccountPolicy, HospitalConfig, Policies
@@ -86,9 +86,11 @@ async def make_context(
     storage: Storage | None = None,
     env: str = "dev",
 ) -> Context:
-    """As an API process has it. Temporal is away unless given; dispose of `engine` at the end."""
+    """As an API process has it. Temporal is away unless given; `close_context` at the end."""
     config = config or hospital_config()
     engine = engine_for(database_url, pool_size=20)
+    direct = driver_pool_for(database_url, size=8)
+    await direct.open()
     valid = config.policies.accounts.access_token
     client = temporal or await a_client(keyring)
     revocations = Revocations(engine, valid)
@@ -102,6 +104,7 @@ async def make_context(
         ),
         config=config,
         engine=engine,
+        direct=direct,
         keyring=keyring,
         lifecycles=TemporalLifecycles(client, engine, config),
         payments=dict(payments or {}),
@@ -114,6 +117,11 @@ async def make_context(
         streams=Streams(engine, database_url, keyring, revocations.ended),
         passwords=passwords or Passwords(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)),
     )
+
+
+async def close_context(context: Context) -> None:
+    await context.direct.close()
+    await context.engine.dispose()
 
 
 def client_of(context: Context, *, address: str = "203.0.113.7") -> httpx.AsyncClient:

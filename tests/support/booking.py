@@ -16,6 +16,7 @@ from db.appointment import (
     book,
     record_move,
 )
+from db.base import driver_of
 from db.keyring import Keyring
 from db.payable import lock_payable
 from db.payment import (
@@ -143,7 +144,7 @@ class Clinic:
         )
         async with self.engine.begin() as connection:
             rules = BookingRules.of(config or config_with())
-            code, order = await book(connection, new, rules)
+            code, order = await book(await driver_of(connection), new, rules)
         return code, "" if order is None else order.order_no
 
     async def booked(self, who: tuple[int, int], slot: int, **how: Any) -> str:
