@@ -97,6 +97,8 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
         openapi_url=f"{BASE}/openapi.json",
         docs_url=f"{BASE}/docs",
         redoc_url=None,
+        # Prometheus counts, and our logs hold no text of an exception: it may hold values.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},
     )
     app.state.context = context
     errors.install(app)

@@ -158,10 +158,13 @@ async def test_output_is_shown_with_the_childs_name_once_asked_for(tmp_path: Pat
     assert shown == ["relay    | one", "relay    | two"]
 
 
-async def test_a_child_gets_its_niceness(tmp_path: Path) -> None:
+async def test_a_nice_child_steps_back_and_pushes_nobody_aside(tmp_path: Path) -> None:
+    look = "import os; print(os.nice(0), os.sched_getscheduler(0) == os.SCHED_BATCH)"
     async with Supervisor(tmp_path, ignore) as supervisor:
-        await supervisor.errand("nice", python("import os; print(os.nice(0))", nice=7))
-    assert (tmp_path / "nice.log").read_text() == f"{os.nice(0) + 7}\n"
+        await supervisor.errand("nice", python(look, nice=7))
+        await supervisor.errand("first", python(look))
+    assert (tmp_path / "nice.log").read_text() == f"{os.nice(0) + 7} True\n"
+    assert (tmp_path / "first.log").read_text() == f"{os.nice(0)} False\n"
 
 
 async def test_a_log_that_grew_too_long_is_put_aside(tmp_path: Path) -> None:
