@@ -9,6 +9,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from api.context import context_of
 from api.problems import FieldError, Problem, answer
 from db.keyring import Shredded
 
@@ -81,7 +82,9 @@ async def _database_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _driver_error(request: Request, error: Exception) -> JSONResponse:
-    """Where SQLAlchemy is not between."""
+    """Where SQLAlchemy is not between, which lets go of all that broke together."""
+    if isinstance(error, psycopg.OperationalError):
+        await context_of(request).direct.check()
     return await _by_cause(request, error, error)
 
 

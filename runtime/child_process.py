@@ -108,7 +108,8 @@ def _in_child(command: Command) -> Callable[[], None]:
         if command.nice:
             os.nice(command.nice)
             if libc is not None:
-                os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+                with suppress(OSError):  # where it is not allowed, it is not worth a start
+                    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         if libc is not None:
             libc.prctl(_PR_SET_PDEATHSIG, int(command.end_with), 0, 0, 0)
             if os.getppid() != parent:  # it died before the line above

@@ -1,5 +1,6 @@
 """The ground under every route: sizes, faults, health, and what OpenAPI promises."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -258,17 +259,16 @@ async def test_a_connection_that_was_cut_is_503_once_and_then_made_anew(
     body = {"scheduleId": slot, "patientId": who[1], "symptoms": symptoms}
     headers = as_caller(context, who[0], Role.PATIENT)
     unknown = {**body, "scheduleId": 10**9}
-    assert refused(await client.post("/appointments", json=unknown, headers=headers))[0] == 404
+    asked = [client.post("/appointments", json=unknown, headers=headers) for _ in range(6)]
+    assert {answer.status_code for answer in await asyncio.gather(*asked)} == {404}
     async with other.begin() as connection:
         await connection.exec_driver_sql(
             """select pg_terminate_backend(pid) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid()"""
         )
     headers |= {"Idempotency-Key": "k"}
-    answers = [await client.post("/appointments", json=body, headers=headers) for _ in range(25)]
-    statuses = [answer.status_code for answer in answers]
-    assert (statuses[0], statuses[-1]) == (503, 201)
-    assert set(statuses) <= {503, 201}
+    answers = [await client.post("/appointments", json=body, headers=headers) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 201, 201]
     assert await clinic.figures(slot) == (1, 1, 1)
     await other.dispose()
 
