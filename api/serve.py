@@ -1,6 +1,7 @@
 """Runs one API process."""
 
 import argparse
+import asyncio
 import ipaddress
 import resource
 import socket
@@ -10,6 +11,7 @@ import psycopg
 import uvicorn
 import uvloop
 from sqlalchemy.exc import SQLAlchemyError
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from activities.file import Files
 from api.app import create_app
@@ -19,6 +21,7 @@ from api.revocations import Revocations
 from api.streams import Streams
 from api.tokens import AccessTokens
 from runtime.consents import load_consents
+from runtime.door import Door
 from runtime.entry import Entry, enter
 from runtime.garbage import settle_garbage
 from runtime.gateways import open_payments, open_sms, open_storage, open_video
@@ -38,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", help="address to bind (default: %(default)s)"
     )
     parser.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
-    parser.add_argument("--fd", type=int, help="a socket that is bound already, instead of those")
+    parser.add_argument("--door", type=int, help="a channel of whoever listens for us")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -48,21 +51,18 @@ def main(args: argparse.Namespace) -> int:
 
 async def _serve(args: argparse.Namespace) -> int:
     entry = enter("api")
-    # As a socket that knows what it is: uvicorn takes every fd for a UNIX socket, on which nobody
-    # sets TCP_NODELAY, and each answer then waits 40 ms for the reader's delayed ACK.
-    bound = socket.socket(fileno=args.fd) if args.fd is not None else None
-    host = bound.getsockname()[0] if bound else args.host
+    door = None if args.door is None else Door(socket.socket(fileno=args.door))
     async with AsyncExitStack() as stack:
         context = await open_context(entry, stack)
         stack.callback(context.pictures.close)
         config = uvicorn.Config(
-            create_app(context, loopback=_is_loopback(host)),
+            create_app(context, loopback=_is_loopback(args.host)),
             host=args.host,
             port=args.port,
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=GOODBYE,
-            http="httptools",
+            http=HttpToolsProtocol,
             # Limits count by address: without this every patient behind the proxy is one.
             proxy_headers=bool(entry.settings.trusted_proxies),
             forwarded_allow_ips=list(entry.settings.trusted_proxies),
@@ -70,19 +70,31 @@ async def _serve(args: argparse.Namespace) -> int:
         )
         await warm(context)
         settle_garbage()
-        server = Server(config, context.streams)
-        await server.serve([bound] if bound else None)
+        server = Server(config, context.streams, door)
+        await server.serve([] if door else None)
     return 0 if server.started else 1
 
 
 class Server(uvicorn.Server):
-    """Ends the streams first: they would outlast the goodbye, and look like requests cut off."""
+    """Takes connections from a door, if there is one, instead of listening. Ends the streams first:
+    they would outlast the goodbye, and look like requests cut off."""
 
-    def __init__(self, config: uvicorn.Config, streams: Streams) -> None:
+    def __init__(self, config: uvicorn.Config, streams: Streams, door: Door | None) -> None:
         super().__init__(config)
         self._streams = streams
+        self._door = door
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._door is not None:
+            self._door.open(self._protocol)
+
+    def _protocol(self) -> asyncio.Protocol:
+        return HttpToolsProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._door is not None:
+            self._door.close()
         self._streams.close()
         await super().shutdown(sockets)
 

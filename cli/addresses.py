@@ -22,32 +22,19 @@ def ensure_free(port: int, option: str) -> None:
     _bind(port, option).close()
 
 
-def listening_sockets(port: int, count: int, option: str) -> list[socket.socket]:
-    """One listening socket for each of `count` processes, all on the same port.
-
-    With a socket each, Linux deals connections out evenly; with a common one the first process
-    awake accepts them all. Elsewhere only a common one is safe.
-    """
-    probe = _bind(port, option)
-    if sys.platform != "linux":
-        probe.listen(_BACKLOG)
-        return [probe] * count
-    # The probe had to be alone on the port: sockets that share a port would share a stranger's.
-    port = probe.getsockname()[1]
-    probe.close()
-    sockets = [_bind(port, option, shared=True) for _ in range(count)]
-    for one in sockets:
-        one.listen(_BACKLOG)
-    return sockets
+def listening_socket(port: int, option: str) -> socket.socket:
+    """Raises PortInUse."""
+    one = _bind(port, option)
+    one.listen(_BACKLOG)
+    one.setblocking(False)
+    return one
 
 
-def _bind(port: int, option: str, *, shared: bool = False) -> socket.socket:
+def _bind(port: int, option: str) -> socket.socket:
     deadline = time.monotonic() + _PATIENCE
     while True:
         one = socket.socket()
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             one.bind((LOOPBACK, port))
         except OSError as refused:

@@ -15,12 +15,14 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from cli.addresses import LOOPBACK, PortInUse, cores, ensure_free, listening_sockets
+from cli.addresses import LOOPBACK, PortInUse, cores, ensure_free, listening_socket
 from cli.data_dir import DataDir, DataDirError
 from cli.supervisor import ChildFailed, Stopped, Supervisor
+from runtime.background import running
 from runtime.child_process import Command
 from runtime.config import load_config
 from runtime.consents import load_consents
+from runtime.door import channel, hand_round
 from runtime.embedded_janus import EmbeddedJanus
 from runtime.embedded_postgres import EmbeddedPostgres, PostgresError
 from runtime.embedded_temporal import NAMESPACE, EmbeddedTemporal, free_port
@@ -76,7 +78,8 @@ class House:
 
     data_dir: DataDir
     port: int
-    sockets: list[socket.socket]
+    door: socket.socket  # of the API
+    apis: int
     temporal: EmbeddedTemporal
     ui_port: int
     gateway_port: int
@@ -87,8 +90,8 @@ class House:
 
 def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
     count = cores()
-    sockets = listening_sockets(args.port, api_processes(count), "--port")
-    port: int = sockets[0].getsockname()[1]
+    door = listening_socket(args.port, "--port")
+    port: int = door.getsockname()[1]
     ensure_free(args.temporal_port, "--temporal-port")
     ensure_free(args.ui_port, "--ui-port")
     gateway_port = _gateway_port(data_dir)
@@ -132,9 +135,17 @@ def _furnish(args: argparse.Namespace, data_dir: DataDir) -> House:
         "PYTHONUNBUFFERED": "1",
         **(janus.environ if janus else {}),
     }
-    workers = worker_processes(count)
     return House(
-        data_dir, port, sockets, temporal, args.ui_port, gateway_port, workers, janus, environ
+        data_dir=data_dir,
+        port=port,
+        door=door,
+        apis=api_processes(count),
+        temporal=temporal,
+        ui_port=args.ui_port,
+        gateway_port=gateway_port,
+        workers=worker_processes(count),
+        janus=janus,
+        environ=environ,
     )
 
 
@@ -169,14 +180,15 @@ async def _live(house: House) -> None:
         async with Supervisor(house.data_dir.logs, _print) as supervisor:
             try:
                 await _start_servers(house, postgres, supervisor, progress)
-                await _start_rooms(house, postgres, supervisor, progress)
-                await supervisor.during(_until(lambda: _is_ready(house.port), "the API"))
-                gateway = partial(_listens, house.gateway_port)
-                await supervisor.during(_until(gateway, "the sandbox gateway"))
-                progress("ready")
-                _print(_welcome(house, await supervisor.during(_accounts(house.port))))
-                supervisor.echo = True
-                await supervisor.watch()
+                takers = await _start_rooms(house, postgres, supervisor, progress)
+                async with running(hand_round(house.door, takers)):
+                    await supervisor.during(_until(lambda: _is_ready(house.port), "the API"))
+                    gateway = partial(_listens, house.gateway_port)
+                    await supervisor.during(_until(gateway, "the sandbox gateway"))
+                    progress("ready")
+                    _print(_welcome(house, await supervisor.during(_accounts(house.port))))
+                    supervisor.echo = True
+                    await supervisor.watch()
             except ChildFailed as failed:
                 supervisor.echo = False
                 print(f"hospital: {failed}", file=sys.stderr, flush=True)
@@ -212,7 +224,8 @@ async def _until(answers: Callable[[], bool], name: str) -> None:
 
 async def _start_rooms(
     house: House, postgres: EmbeddedPostgres, supervisor: Supervisor, progress: "_Progress"
-) -> None:
+) -> list[socket.socket]:
+    """The channels by which the API processes are handed connections."""
     url = await supervisor.during(asyncio.to_thread(postgres.create_database, "hospital"))
     environ = {**house.environ, "HOSPITAL_DATABASE_URL": url}
 
@@ -234,12 +247,16 @@ async def _start_rooms(
     for name in _numbered("worker", house.workers):
         await supervisor.start(name, command("worker", nice=NICE[WORKER]), WORKER)
     await supervisor.start("relay", command("relay", nice=NICE[WORKER]), WORKER)
-    for name, one in zip(_numbered("api", len(house.sockets)), house.sockets, strict=True):
-        serve = command("api", "--fd", str(one.fileno()), pass_fds=(one.fileno(),), nice=NICE[API])
-        await supervisor.start(name, serve, API)
-    for one in house.sockets:
-        one.close()  # theirs now: a dead process's port must not stay open here
+    takers = []
+    for name in _numbered("api", house.apis):
+        ours, theirs = channel()
+        with theirs:
+            fd = theirs.fileno()
+            serve = command("api", "--door", str(fd), pass_fds=(fd,), nice=NICE[API])
+            await supervisor.start(name, serve, API)
+        takers.append(ours)
     progress("workers, relay and API are starting")
+    return takers
 
 
 def _numbered(name: str, count: int) -> list[str]:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from cli.addresses import LOOPBACK, PortInUse, ensure_free, listening_sockets
+from cli.addresses import LOOPBACK, PortInUse, ensure_free, listening_socket
 from cli.up import api_processes, worker_processes
 
 
@@ -15,20 +15,9 @@ def test_a_taken_port_is_told_with_the_option_to_change_it() -> None:
             ensure_free(port, "--port")
 
 
-def test_a_port_that_another_house_shares_among_its_processes_is_taken() -> None:
-    theirs = listening_sockets(0, 2, "--port")
-    with pytest.raises(PortInUse):
-        listening_sockets(theirs[0].getsockname()[1], 2, "--port")
-    for one in theirs:
-        one.close()
-
-
-def test_every_process_gets_a_socket_of_the_same_port() -> None:
-    sockets = listening_sockets(0, 3, "--port")
-    assert len({one.getsockname() for one in sockets}) == 1
-    assert sockets[0].getsockname()[0] == LOOPBACK
-    for one in sockets:
-        one.close()
+def test_a_port_that_another_house_listens_on_is_taken() -> None:
+    with listening_socket(0, "--port") as theirs, pytest.raises(PortInUse):
+        listening_socket(theirs.getsockname()[1], "--port")
 
 
 @pytest.mark.parametrize(
