@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI
 
@@ -43,6 +44,7 @@ from api.codec import codec_app
 from api.context import Context
 from api.documented import ANY
 from api.middleware import AROUND_A_FILE, BodyLimit, Larger, Observed
+from db.base import look_after
 from runtime.background import kept, running
 
 BASE = "/api/hospital"
@@ -85,7 +87,10 @@ def create_app(context: Context, *, loopback: bool = True) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with running(
-            kept(context.doorbell.run), kept(context.revocations.run), kept(context.streams.run)
+            kept(context.doorbell.run),
+            kept(context.revocations.run),
+            kept(context.streams.run),
+            kept(partial(look_after, context.direct)),
         ):
             yield
 

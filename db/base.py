@@ -1,5 +1,6 @@
 """The ground every row stands on."""
 
+import asyncio
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, ClassVar, cast
@@ -24,6 +25,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 Fields = dict[str, Any]
 Driver = psycopg.AsyncConnection[Any]
 DriverPool = AsyncConnectionPool[Driver]
+LOOK = 1.0  # seconds between looks whether connections are still there
 WAIT = 3.0  # seconds for a connection, before whoever asks is told to come again
 
 
@@ -107,6 +109,14 @@ def driver_pool_for(
         reconnect_timeout=wait,
         open=False,
     )
+
+
+async def look_after(pool: DriverPool, every: float = LOOK) -> None:
+    """Let go of what broke while nobody asked, so that PostgreSQL may go and come back."""
+    while True:
+        await asyncio.sleep(every)
+        # The pool would take our own end for a broken connection, and go on.
+        await asyncio.shield(pool.check())
 
 
 async def driver_of(connection: AsyncConnection) -> Driver:
