@@ -8,14 +8,25 @@ LISTENS = "0A"
 
 
 def serving(port: int) -> list[int]:
-    """The process ids of those who listen on this TCP port and may be looked at."""
+    """The process ids of those who listen on this TCP port and may be looked at; where one hands
+    connections round (`runtime/door.py`), of those behind its door."""
     inodes = {f"socket:[{inode}]" for inode in _listening(port)}
     found = []
     for folder in PROC.glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is somebody else's
             if any(_target(link) in inodes for link in (folder / "fd").iterdir()):
                 found.append(int(folder.name))
-    return sorted(found)
+    return sorted(_behind_the_door(found) or found)
+
+
+def _behind_the_door(listening: list[int]) -> list[int]:
+    found = []
+    for folder in PROC.glob("[0-9]*"):
+        with suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent in listening and b"--door" in (folder / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return found
 
 
 def _target(link: Path) -> str:

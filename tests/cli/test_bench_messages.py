@@ -1,6 +1,7 @@
 """The bench of conversations: it hears what it sends, and says when something is missing."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -81,6 +82,10 @@ async def test_who_serves_a_port_is_found_with_its_memory() -> None:
     server = await asyncio.start_server(lambda _r, w: w.close(), "127.0.0.1", 0)
     async with server:
         [pid] = serving(server.sockets[0].getsockname()[1])
+        waits = (sys.executable, "-c", "input()", "--door", "3")
+        behind = await asyncio.create_subprocess_exec(*waits, stdin=asyncio.subprocess.PIPE)
+        assert serving(server.sockets[0].getsockname()[1]) == [behind.pid]
+        await behind.communicate(b"\n")
     assert resident(pid) > 10
     assert serving(1) == []
     assert resident(2**22 + 1) == 0.0
